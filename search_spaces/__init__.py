@@ -1,0 +1,14 @@
+"""Search spaces: one file for each question, saying what may vary.
+
+A space is a module with three names and a docstring:
+
+``BASE``
+    The fixed part of the recipe: dotted recipe paths and their values.
+``PUBLISHED``
+    Settings from the literature (dotted paths again), tried first.
+``suggest(trial)``
+    Calls ``trial.suggest_float("optimizer.lr", ...)`` and its siblings with dotted recipe paths,
+    and branches freely on what they return.
+
+Spaces import neither torch nor ray.
+"""

@@ -1,0 +1,15 @@
+"""Settings that suit the demo city: minutes on two cores, from random weights, no download.
+
+Not a search space: it fixes what is too large for a demonstration, whatever the space.
+"""
+
+from typing import Any
+
+DEMO_SETTINGS: dict[str, Any] = {
+    "image_size": [64, 64],
+    "backbone.weights": "none",
+    "batch.places": 16,
+    "epochs": 6,
+}
+
+DEMO_TRIALS = 12

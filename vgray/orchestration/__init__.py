@@ -1,0 +1,1 @@
+"""Everything that runs on Ray: the cluster, the sweep and its trials."""

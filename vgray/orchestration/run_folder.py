@@ -1,0 +1,295 @@
+"""The folder of a run: what a sweep leaves on disk, in formats that anything can read.
+
+``recipe.json``     the base recipe, the sweep's options, the data's fingerprint, versions, command
+``epochs.parquet``  a row for each trial and epoch
+``trials.parquet``  a row for each trial
+``study.journal``   the Optuna study, which the two tables are made from
+``best/``           the best trial's best checkpoint
+``trials/``         each trial's checkpoints
+``skipped.csv``     the images that could not be read, with the reasons
+``ray/``            Ray Tune's own state, which nothing reads
+"""
+
+import contextlib
+import csv
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+from optuna.trial import FrozenTrial, TrialState
+
+from vgray.errors import UserError
+from vgray.orchestration import study as studies
+from vgray.orchestration.report import EPOCH, METRIC
+
+STATUS = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "stopped early",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "interrupted",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The best trial of a run and its best epoch's metrics."""
+
+    trial: FrozenTrial
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run, and how they are written."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, storage: Path, name: str) -> "RunFolder":
+        """Return the folder of run ``name`` in ``storage``, whether it exists or not.
+
+        Raises:
+            UserError: ``name`` is not a plain folder name.
+        """
+        if not re.fullmatch(r"[\w][\w.+-]*", name):
+            raise UserError(
+                f"--name {name!r}: not a folder name; use letters, digits, '.', '_', '+' and '-'"
+            )
+        return cls(storage.expanduser().absolute() / name)
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The Optuna study's journal."""
+        return self.path / "study.journal"
+
+    @property
+    def trials(self) -> Path:
+        """The folder of the trials' own folders."""
+        return self.path / "trials"
+
+    @property
+    def best(self) -> Path:
+        """The best trial's checkpoint."""
+        return self.path / "best"
+
+    def exists(self) -> bool:
+        """Say whether the folder holds a run."""
+        return (self.path / "recipe.json").exists()
+
+    def require_new(self) -> None:
+        """Refuse a folder that exists: two sweeps in one folder would mix.
+
+        Raises:
+            UserError: it exists.
+        """
+        if self.path.exists():
+            raise UserError(
+                f"--name {self.name}: {self.path} exists; choose another name, or go on with it: "
+                f"--resume {self.name}"
+            )
+
+    def create(self, description: dict[str, Any], skipped: Sequence[tuple[str, str]]) -> None:
+        """Make the folder and write what the run is.
+
+        Raises:
+            UserError: the folder exists already, or cannot be written.
+        """
+        self.require_new()
+        try:
+            self.trials.mkdir(parents=True)
+            with (self.path / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("path", "reason"), *skipped])
+            _write(self.path / "recipe.json", json.dumps(description, indent=2).encode() + b"\n")
+        except OSError as error:
+            raise UserError(
+                f"--storage {self.path.parent}: cannot be written ({error.strerror}); "
+                "choose another folder"
+            ) from None
+
+    def description(self) -> dict[str, Any]:
+        """Read what the run is.
+
+        Raises:
+            UserError: there is no run here.
+        """
+        try:
+            description: dict[str, Any] = json.loads((self.path / "recipe.json").read_bytes())
+        except (OSError, ValueError):
+            there = sorted(
+                path.parent.name for path in self.path.parent.glob("*/recipe.json")
+            )
+            known = f"runs there: {', '.join(there)}" if there else "there are no runs there"
+            raise UserError(f"{self.path}: is no run of vgray; {known}") from None
+        return description
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep any other sweep out of the folder.
+
+        Raises:
+            UserError: one is at work in it.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{self.path}: a sweep is running in it; wait for it or stop it first"
+                ) from None
+            yield
+
+    def write_tables(self, study: optuna.Study, *, running: bool) -> BestTrial | None:
+        """Write both tables and ``best/`` from the study; returns the best trial so far.
+
+        Args:
+            study: the run's study.
+            running: whether the sweep goes on; a trial of the study that is not finished is then
+                running, and its checkpoints are not touched.
+        """
+        trials = studies.latest_trials(study)
+        epochs = [
+            {"trial": trial.number, **metrics}
+            for trial in trials
+            for metrics in trial_epochs(trial)
+        ]
+        rows = [_trial_row(trial, running=running) for trial in trials]
+        if epochs:
+            _write_table(self.path / "epochs.parquet", epochs)
+        if rows:
+            _write_table(self.path / "trials.parquet", rows)
+        best = best_trial(trials)
+        if best and not (running and best.trial.state == TrialState.RUNNING):
+            self._copy_best(best)
+        return best
+
+    def checkpoint(self, best: BestTrial) -> Path:
+        """Return the folder of a trial's best checkpoint."""
+        folder = f"{studies.folder_number(best.trial):04d}"
+        return self.trials / folder / f"epoch-{best.metrics[EPOCH]:04d}"
+
+    def drop_leftovers(self, trial: FrozenTrial) -> None:
+        """Free the disk of what only an unfinished trial needs.
+
+        Of a trial that has ended the best epoch stays, without the state to train on. A failed
+        trial keeps everything: it may be tried again.
+        """
+        best = best_epoch(trial)
+        if best is None or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            return
+        keep = self.checkpoint(BestTrial(trial, best))
+        for folder in keep.parent.glob("epoch-*"):
+            if folder != keep:
+                shutil.rmtree(folder, ignore_errors=True)
+        (keep / "training_state.pt").unlink(missing_ok=True)
+
+    def _copy_best(self, best: BestTrial) -> None:
+        source = self.checkpoint(best)
+        mark = json.dumps({"trial": best.trial.number, "epoch": best.metrics[EPOCH]})
+        marker = self.best / "trial.json"
+        if not source.is_dir() or (marker.exists() and marker.read_text() == mark):
+            return
+        temporary = Path(tempfile.mkdtemp(prefix="best-", dir=self.path))
+        try:
+            shutil.copytree(
+                source,
+                temporary,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("training_state.pt"),
+            )
+            (temporary / "trial.json").write_text(mark)
+            temporary.chmod(0o755)
+            shutil.rmtree(self.best, ignore_errors=True)
+            temporary.rename(self.best)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_writable(storage: Path) -> None:
+    """Check that runs can be written in ``storage``, which is made if need be.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--storage {storage}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
+
+
+def trial_epochs(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """Return the metrics of the trial's epochs, in order."""
+    prefix = f"{EPOCH} "
+    epochs = [value for key, value in trial.user_attrs.items() if key.startswith(prefix)]
+    return sorted(epochs, key=lambda metrics: metrics[EPOCH])
+
+
+def best_epoch(trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return the metrics of the trial's first epoch with its highest recall@1."""
+    return max(trial_epochs(trial), key=lambda metrics: metrics[METRIC], default=None)
+
+
+def best_trial(trials: Sequence[FrozenTrial]) -> BestTrial | None:
+    """Return the trial with the highest recall@1 of any epoch, the first of equals."""
+    candidates = [
+        BestTrial(trial, metrics)
+        for trial in trials
+        if trial.state != TrialState.FAIL and (metrics := best_epoch(trial))
+    ]
+    return max(candidates, key=lambda best: best.metrics[METRIC], default=None)
+
+
+def _trial_row(trial: FrozenTrial, *, running: bool) -> dict[str, Any]:
+    epochs = trial_epochs(trial)
+    best = best_epoch(trial) or {}
+    is_running = running and trial.state == TrialState.RUNNING
+    return {
+        "trial": trial.number,
+        "status": "running" if is_running else STATUS[trial.state],
+        "settings": json.dumps(trial.user_attrs.get(studies.SETTINGS)),
+        "recipe": json.dumps(trial.user_attrs.get(studies.RECIPE)),
+        "epochs": len(epochs),
+        "best_epoch": best.get(EPOCH),
+        **{key: value for key, value in best.items() if key.startswith("recall@")},
+        "num_queries": best.get("num_queries"),
+        "seconds": sum(metrics.get("seconds", 0.0) for metrics in epochs),
+        "failure": trial.user_attrs.get(studies.FAILURE),
+        "folder": f"trials/{studies.folder_number(trial):04d}",
+    }
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    # Arrow takes the columns from the first row, and not every epoch has every metric.
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = pa.table({key: [row.get(key) for row in rows] for key in columns})
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

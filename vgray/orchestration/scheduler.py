@@ -1,0 +1,99 @@
+"""ASHA over epochs: which trials are stopped early, and what that leaves to be paid."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from vgray.orchestration.report import EPOCH, FAILURE, METRIC
+from vgray.orchestration.study import latest_trials
+
+
+def default_grace(epochs: int, warmup_epochs: int = 0) -> int:
+    """Return the first epoch at which a trial may be stopped: a third of all, past any warm-up.
+
+    Stopping earlier loses the settings that start slowly and end best.
+    """
+    return min(max(math.ceil(epochs / 3), warmup_epochs, 1), epochs)
+
+
+def rungs(epochs: int, grace: int, reduction: float) -> list[int]:
+    """Return the epochs at which ASHA compares trials, ascending; none is the last epoch."""
+    values = []
+    rung = float(grace)
+    while rung < epochs:
+        values.append(math.ceil(rung))
+        rung *= reduction
+    return values
+
+
+def expected_epochs(epochs: int, rung_epochs: list[int], reduction: float) -> float:
+    """Return how many epochs a trial lasts on average if each rung keeps one in ``reduction``."""
+    total, alive, before = 0.0, 1.0, 0
+    for rung in [*rung_epochs, epochs]:
+        total += alive * (rung - before)
+        alive, before = alive / reduction, rung
+    return total
+
+
+class StudyASHA(ASHAScheduler):
+    """ASHA whose rungs are those of the study, so that a resumed sweep goes on with them.
+
+    Ray Tune does not keep a scheduler's state. Here it follows from the study: every recall that
+    was recorded is fed in again, under the trial's number in the study. Of an interrupted trial
+    the last epoch is left out: the trial reports it again, and is stopped now if it should have
+    been then.
+    """
+
+    def __init__(
+        self, study: optuna.Study, *, epochs: int, grace: int, reduction: float
+    ) -> None:
+        super().__init__(
+            time_attr=EPOCH,
+            metric=METRIC,
+            mode="max",
+            max_t=epochs,
+            grace_period=grace,
+            reduction_factor=reduction,
+        )
+        for trial in latest_trials(study):
+            values = sorted(trial.intermediate_values.items())
+            if trial.state == TrialState.RUNNING:
+                values = values[:-1]
+            past = SimpleNamespace(config={"number": trial.number})
+            if values:
+                self.on_trial_add(None, past)
+            for epoch, value in values:
+                self.on_trial_result(None, past, {EPOCH: epoch, METRIC: value})
+            if values and trial.state.is_finished():
+                epoch, value = values[-1]
+                self.on_trial_complete(None, past, {EPOCH: epoch, METRIC: value})
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Give the trial its bracket."""
+        super().on_trial_add(tune_controller, _by_number(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Decide whether the trial goes on; one that failed does not, and counts for nothing."""
+        if FAILURE in result:
+            return str(TrialScheduler.STOP)
+        return str(super().on_trial_result(tune_controller, _by_number(trial), result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Take the trial's last value into its rung."""
+        if FAILURE not in result:
+            super().on_trial_complete(tune_controller, _by_number(trial), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial that never ran."""
+        super().on_trial_remove(tune_controller, _by_number(trial))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune's snapshots are not read back.
+
+
+def _by_number(trial: Any) -> SimpleNamespace:
+    return SimpleNamespace(trial_id=trial.config["number"])

@@ -1,0 +1,262 @@
+"""What a person sees of a running sweep: a live table, or plain lines where there is no terminal."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from ray.tune import Callback
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER, reported_metrics
+from vgray.orchestration.run_folder import RunFolder
+
+# Rows shown at most: the running trials and the best of the others.
+MAX_ROWS = 20
+
+
+@dataclass
+class TrialLine:
+    """What is shown of one trial."""
+
+    number: int
+    setting: str
+    epochs: int
+    epoch: int = 0
+    best: float | None = None
+    low: float | None = None
+    high: float | None = None
+    images_per_s: float = 0.0
+    status: str = "starting"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the trial is at work."""
+        return self.status in ("starting", "running", "restarting")
+
+    def recall(self) -> str:
+        """Return the best recall@1 with its interval, as text."""
+        if self.best is None:
+            return "–"
+        return f"{self.best:5.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def describe_settings(settings: dict[str, Any] | None) -> str:
+    """Return what varies in one short line: ``sgd lr=0.0123 momentum=0.9``."""
+    if not settings:
+        return "base recipe"
+    words = []
+    for path, value in settings.items():
+        key = path.rpartition(".")[2]
+        if key == "name":
+            words.append(str(value))
+        else:
+            words.append(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}")
+    return " ".join(words)
+
+
+@dataclass
+class Progress:
+    """The state of a sweep as far as it is shown."""
+
+    num_trials: int
+    epochs: int
+    expected_epochs: float
+    """Epochs that a trial lasts on average, with early stopping."""
+    ended_before: int = 0
+    """Trials that ended before this sweep was resumed."""
+    best_before: str | None = None
+    lines: dict[int, TrialLine] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    first_report: float | None = None
+    new_epochs: int = 0
+
+    def best(self) -> TrialLine | None:
+        """Return the line of the best trial that did not fail."""
+        candidates = [
+            line for line in self.lines.values() if line.best is not None and line.status != "failed"
+        ]
+        return max(candidates, key=lambda line: line.best or 0.0, default=None)
+
+    def summary(self) -> str:
+        """Return one line: trials done, images/s, time left."""
+        live = [line for line in self.lines.values() if line.is_live]
+        ended = self.ended_before + len(self.lines) - len(live)
+        rate = sum(line.images_per_s for line in live)
+        parts = [
+            f"{ended} of {self.num_trials} trials ended, {len(live)} running",
+            f"{rate:,.0f} images/s",
+            f"{_duration(time.monotonic() - self.started)} so far",
+        ]
+        left = self._seconds_left(ended, live)
+        if left is not None:
+            parts.append(f"about {_duration(left)} left")
+        return ", ".join(parts)
+
+    def _seconds_left(self, ended: int, live: list[TrialLine]) -> float | None:
+        if not self.new_epochs:
+            return None
+        seconds_per_epoch = (time.monotonic() - self.started) / self.new_epochs
+        waiting = max(self.num_trials - ended - len(live), 0)
+        # A trial past the average is on its way to the last epoch.
+        left = sum(
+            (self.expected_epochs if line.epoch < self.expected_epochs else self.epochs) - line.epoch
+            for line in live
+        )
+        return seconds_per_epoch * (waiting * self.expected_epochs + left)
+
+
+class Screen(Callback):
+    """Shows a sweep while it runs; Ray Tune calls it as trials go on."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress = progress
+        self._console = console
+        self._live = (
+            Live(get_renderable=self._render, console=console, refresh_per_second=2)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> "Screen":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune's snapshots are not read back.
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Show the trial as starting, or as starting again."""
+        number = trial.config[NUMBER]
+        if number in self._progress.lines:
+            self._progress.lines[number].status = "restarting"
+            self._say(f"trial {number} starts again from its last checkpoint")
+            return
+        self._progress.lines[number] = TrialLine(
+            number, describe_settings(trial.config["settings"]), trial.config["recipe"]["epochs"]
+        )
+        self._say(f"trial {number} starts: {self._progress.lines[number].setting}")
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Show an epoch."""
+        line = self._progress.lines[trial.config[NUMBER]]
+        if FAILURE in result:
+            line.status = "failed"
+            self._say(f"trial {line.number} failed: {result[FAILURE]}")
+            return
+        if result[EPOCH] <= line.epoch:
+            return  # known already: the trial was restarted and tells it again
+        metrics = reported_metrics(result)
+        line.status = "running"
+        line.epoch = result[EPOCH]
+        line.images_per_s = metrics["images_per_s"]
+        self._progress.new_epochs += 1
+        if line.best is None or result[METRIC] > line.best:
+            line.best = result[METRIC]
+            line.low, line.high = metrics[f"{METRIC}_low"], metrics[f"{METRIC}_high"]
+        self._say(
+            f"trial {line.number} epoch {line.epoch}/{line.epochs}: loss {metrics['loss']:.3f}, "
+            f"recall@1 {result[METRIC]:.1f} "
+            f"[{metrics[f'{METRIC}_low']:.1f}, {metrics[f'{METRIC}_high']:.1f}], "
+            f"{line.images_per_s:,.0f} images/s"
+        )
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Show how the trial ended."""
+        line = self._progress.lines.get(trial.config[NUMBER])
+        if line is None or line.status == "failed":
+            return
+        line.status = "finished" if line.epoch >= line.epochs else "stopped early"
+        self._say(f"trial {line.number} {line.status} after epoch {line.epoch}")
+        self._say(self._progress.summary())
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Show that the trial's process was lost for good."""
+        line = self._progress.lines.get(trial.config[NUMBER])
+        if line:
+            line.status = "failed"
+            self._say(f"trial {line.number} failed: its process was lost too often")
+
+    def _say(self, text: str) -> None:
+        if self._live is None:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title, justify in (
+            ("trial", "right"),
+            ("setting", "left"),
+            ("epoch", "right"),
+            ("recall@1 [95 %]", "right"),
+            ("images/s", "right"),
+            ("status", "left"),
+        ):
+            table.add_column(title, justify=justify, no_wrap=title != "setting")  # type: ignore[arg-type]
+        best = self._progress.best()
+        lines = list(self._progress.lines.values())
+        live = [line for line in lines if line.is_live]
+        ended = sorted(
+            (line for line in lines if not line.is_live), key=lambda line: -(line.best or 0.0)
+        )
+        room = max(min(MAX_ROWS, self._console.height - 6) - len(live), 1)
+        for line in live + ended[:room]:
+            style = "bold green" if line is best else "red" if line.status == "failed" else ""
+            table.add_row(
+                str(line.number),
+                line.setting,
+                f"{line.epoch}/{line.epochs}",
+                line.recall(),
+                f"{line.images_per_s:,.0f}" if line.is_live and line.epoch else "",
+                line.status,
+                style=style if line is best or not line.is_live else "",
+            )
+        hidden = len(ended) - room
+        parts: list[RenderableType] = [table]
+        if hidden > 0:
+            parts.append(Text(f"and {hidden} more that ended lower", style="dim"))
+        if best:
+            parts.append(
+                Text(f"best so far: trial {best.number}, recall@1 {best.recall().strip()}, {best.setting}")
+            )
+        elif self._progress.best_before:
+            parts.append(Text(f"best so far: {self._progress.best_before}"))
+        parts.append(Text(self._progress.summary()))
+        return Group(*parts)
+
+
+class RunFolderWriter(Callback):
+    """Keeps the run folder's tables and best checkpoint up to date as trials end."""
+
+    def __init__(self, run: RunFolder, study: optuna.Study) -> None:
+        self._run = run
+        self._study = study
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune's snapshots are not read back.
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Write the tables, and drop what an ended trial does not need any more."""
+        self._run.write_tables(self._study, running=True)
+        self._run.drop_leftovers(self._study.get_trials(deepcopy=False)[trial.config[NUMBER]])
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Write the tables."""
+        self._run.write_tables(self._study, running=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
