@@ -1,8 +1,12 @@
 """What runs inside a trainer actor: one trial after another, in a process that stays warm."""
 
+import contextlib
+import fcntl
 import functools
 import logging
+import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ from vgray.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 FAILURE_FILE = "failure.txt"
+# How long to wait for an earlier process of the same trial to go.
+LOCK_TIMEOUT_S = 120
 
 
 def run_trial(
@@ -38,6 +44,13 @@ def run_trial(
     """
     folder = Path(trials_folder) / config["folder"]
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        _train_and_report(config, folder, manifest, threads)
+
+
+def _train_and_report(
+    config: dict[str, Any], folder: Path, manifest: pa.Table, threads: int
+) -> None:
     (folder / FAILURE_FILE).unlink(missing_ok=True)
     last_epoch = 0
     try:
@@ -61,6 +74,26 @@ def run_trial(
 def _one_line(error: Exception) -> str:
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep two processes from training one trial.
+
+    A process outlives the driver that was killed by some moments, and the resumed sweep may have
+    started the trial again by then. The lock goes with its process, however that ends.
+    """
+    with (folder / "lock").open("w") as file:
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
 
 
 class _Shared:

@@ -1,0 +1,138 @@
+"""A sweep: train many settings of a search space, stop the poor ones early, keep the best model."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from search_spaces.demo import DEMO_SETTINGS, DEMO_TRIALS
+from vgray.console import image_progress, parse_settings, user_errors
+from vgray.errors import UserError
+from vgray.orchestration.run_folder import RunFolder, require_writable
+from vgray.orchestration.sweep import (
+    Outcome,
+    Plan,
+    RunOptions,
+    SweepOptions,
+    describe_run,
+    make_plan,
+    require_same_data,
+    run_sweep,
+)
+
+Sweep = "What is tried (fixed by the run when it is resumed)"
+Run = "How it is run"
+
+console = Console()
+
+
+def tune(
+    space: Annotated[
+        str | None,
+        typer.Option(help="A search space, several joined by '+', or the path of your own .py file."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Photos with positions. Left out: the demo city.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Fix a recipe setting, as in backbone.weights=FILE; repeatable."),
+    ] = None,
+    num_trials: Annotated[
+        int | None, typer.Option(min=1, help="Settings to try. Default 20; 12 in the demo city.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of a trial that is not stopped early.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of search and training.")] = None,
+    scheduler: Annotated[
+        Literal["asha", "none"] | None, typer.Option(help="Stop poor trials early, or none.")
+    ] = None,
+    grace: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs before a trial may be stopped. Default: a third of all."),
+    ] = None,
+    reduction: Annotated[
+        float | None, typer.Option(help="Each comparison keeps one trial in this many. Default 3.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The run's name. Default: the space, date and time.")
+    ] = None,
+    storage: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    resume: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Go on with a run that was interrupted.")
+    ] = None,
+    retry_failed: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Run only a run's failed trials again.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster. Default: start Ray on this machine.")
+    ] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(min=0.01)] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="May be a fraction, as in 0.5: two trials a GPU.")
+    ] = None,
+    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Stop after this long: 90 (seconds), 30m or 8h.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the plan, start nothing.")
+    ] = False,
+) -> None:
+    """Find the best settings of a search space, and train the best model."""
+    with user_errors():
+        require_writable(storage)
+        how = RunOptions(
+            address, cpus_per_trial, gpus_per_trial, max_concurrent, parse_duration(time_budget)
+        )
+        if known := resume or retry_failed:
+            given = {
+                "--space": space, "--data": data, "--set": set_, "--epochs": epochs,
+                "--seed": seed, "--scheduler": scheduler, "--grace": grace,
+                "--reduction": reduction, "--name": name,
+            }  # fmt: skip
+            refuse_given(given, f"{'--resume' if resume else '--retry-failed'} {known}")
+            run = RunFolder.named(storage, known)
+            options = run.options()
+            if num_trials:
+                options = replace(options, num_trials=num_trials)
+        else:
+            if space is None:
+                raise UserError(
+                    "--space is missing: say what to vary, as in --space optimizers; known are "
+                    + ", ".join(known_spaces())
+                )
+            now = datetime.now().strftime("%Y%m%d-%H%M%S")
+            run = RunFolder.named(storage, name or f"{Path(space).stem}-{now}")
+            run.require_new()
+            settings = (DEMO_SETTINGS if data is None else {}) | parse_settings(set_ or [])
+            options = SweepOptions(
+                space=space,
+                data=data or str(demo_city(console)),
+                settings=settings | ({"epochs": epochs} if epochs else {}),
+                num_trials=num_trials or (DEMO_TRIALS if data is None else 20),
+                seed=seed or 0,
+                scheduler=scheduler or "asha",
+                grace=grace,
+                reduction=reduction or 3.0,
+            )
+        with progress_bar(console, "decoding images") as progress:
+            plan = make_plan(options, progress=progress)
+        show_plan(plan, run, console, dry_run=dry_run)
+        if dry_run:
+            return
+        if known:
+            require_same_data(run.description(), plan, known)
+        outcome = run_sweep(
+            plan, run, how, console, command=sys.argv, retry_failed=bool(retry_failed)
+        )
+        raise typer.Exit(show_outcome(outcome, plan, run, how, console))
+
+
+if __name__ == "__main__":
+    typer.run(tune)

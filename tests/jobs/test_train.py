@@ -1,0 +1,215 @@
+"""jobs/train.py from the command line, on a few coloured squares with positions."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+
+import vgray
+from vgray.places.filenames import format_name
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = [
+    "--set", "image_size=[32,32]", "--set", "backbone.weights=none",
+    "--set", "backbone.crop_last=2", "--set", "batch.places=4", "--set", "precision=float32",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 8 places x 4 images to train on, 4 places to validate on, and a broken image."""
+    root = tmp_path_factory.mktemp("city")
+    rng = np.random.default_rng(0)
+
+    def write(folder: str, place: int, num: int) -> None:
+        (root / "images" / folder).mkdir(parents=True, exist_ok=True)
+        squares = np.random.default_rng(place).integers(0, 256, (4, 4, 3))
+        for i in range(num):
+            pixels = np.kron(squares, np.ones((8, 8, 1))) * rng.uniform(0.8, 1)
+            # Apart from every other place by 100 m, and from its own images by 1 m.
+            name = format_name(
+                east_m=500_000 + 100 * place + i, north_m=4_000_000 + 0.5 * len(folder),
+                utm_zone=10, zone_letter="S", lat=36.1, lon=-123, pano=f"place{place}",
+            )  # fmt: skip
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / folder / name)
+
+    for place in range(8):
+        write("train/database", place, 4)
+    for place in range(8, 12):
+        write("val/database", place, 2)
+        write("val/queries", place, 1)
+    broken = next((root / "images" / "train" / "database").iterdir())
+    broken.with_name(broken.name.replace("place", "broken")).write_bytes(b"")
+    return root
+
+
+def run(cwd: Path, *options: str, kill_after: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the job in ``cwd``; ``kill_after`` sends Ctrl-C when a line with this text appears."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "VGRAY_CACHE": str(cwd / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-u", str(ROOT / "jobs" / "train.py"), *options]
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    output = ""
+    if kill_after:
+        for line in process.stdout or ():
+            output += line
+            if kill_after in line:
+                process.send_signal(signal.SIGINT)
+                break
+    rest, errors = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(command, process.returncode, output + rest, errors)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as the processes do: the order of a sum is in its last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, cwd: Path, *options: str) -> int:
+    """Run the job in this process, which has imported torch already; return its exit status."""
+    spec = importlib.util.spec_from_file_location("train_job", ROOT / "jobs" / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    app = typer.Typer()
+    app.command()(module.train)
+    monkeypatch.chdir(cwd)
+    monkeypatch.setenv("VGRAY_CACHE", str(cwd / "cache"))
+    with pytest.raises(SystemExit) as ended:
+        app(list(options))
+    return int(ended.value.code or 0)
+
+
+def test_training_ends_with_a_model(tmp_path: Path, city: Path) -> None:
+    ended = run(
+        tmp_path, "--data", str(city), "--out", "one", "--set", "epochs=2",
+        "--set", "optimizer.lr=1e-3", *SETTINGS,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    lines = ended.stdout.splitlines()
+    assert "32 training images, 8 in the database, 4 queries, 1 skipped" in lines[0]
+    assert [line.split(":")[0] for line in lines[1:3]] == ["epoch 1/2", "epoch 2/2"]
+    assert "recall @1 " in lines[1]
+    assert "lr 0.001" in lines[1]
+    assert lines[-1].startswith("next:")
+    model = vgray.load_model(tmp_path / lines[-2].removeprefix("model:").strip())
+    assert model.recipe.optimizer.lr == 1e-3
+    facts = json.loads((tmp_path / "one" / "run.json").read_text())
+    assert facts["data"]["unreadable"] == 1
+    assert facts["data"]["uri"] == str(city)
+    assert "torch" in facts["versions"]
+    assert "broken" in (tmp_path / "one" / "skipped.csv").read_text()
+
+
+def test_ctrl_c_and_resume_end_with_the_same_recall(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(city), "--set", "epochs=6", *SETTINGS]
+    stopped = run(tmp_path, *options, "--out", "stopped", kill_after="epoch 2/6")
+    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.stderr.splitlines() == [
+        "stopped; every finished epoch is kept. Go on: python jobs/train.py --resume --out stopped"
+    ]
+    assert call(monkeypatch, tmp_path, "--resume", "--out", "stopped") == 0
+    resumed = capsys.readouterr().out
+    assert call(monkeypatch, tmp_path, *options, "--out", "whole") == 0
+    whole = capsys.readouterr().out
+
+    def results(output: str) -> list[str]:
+        lines = [line for line in output.splitlines() if line.startswith("epoch ")]
+        return [line[: line.index("), ")] for line in lines]  # without speed and time
+
+    assert len(results(whole)) == 6
+    assert results(resumed) == results(whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "optimizer.lrr=1"], "optimizer.lrr: no such setting"),
+        (["--set", "optimizer.lr"], "expected setting=value"),
+        (["--set", "loss.name=contrastiv"], "did you mean 'contrastive'"),
+        (["--recipe", "missing.json"], "recipe missing.json: cannot be read"),
+        (["--set", "backbone.weights=missing.pth", "--data", "."], "no such file"),
+        (["--set", "backbone.weights=none", "--data", "missing"], "missing"),
+        (["--resume"], "--resume --out DIR"),
+        (["--resume", "--out", "nothing"], "no training in nothing"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    assert call(monkeypatch, tmp_path, *options) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_not_resumed_and_what_is_not_overwritten(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(city, data)
+    options = ["--data", str(data), "--out", "one", "--set", "epochs=1", *SETTINGS]
+    assert call(monkeypatch, tmp_path, *options) == 0
+    history = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+
+    assert call(monkeypatch, tmp_path, *options) == 2
+    assert "not empty" in capsys.readouterr().err
+
+    assert call(monkeypatch, tmp_path, "--resume", "--out", "one") == 0
+    assert history[0] in capsys.readouterr().out.splitlines()
+
+    assert call(monkeypatch, tmp_path, "--resume", "--out", "one", "--set", "epochs=9") == 2
+    assert "epochs was 1, now 9" in capsys.readouterr().err
+
+    next((data / "images" / "train" / "database").glob("*place3*")).unlink()
+    assert call(monkeypatch, tmp_path, "--resume", "--out", "one") == 2
+    assert "the data has changed" in capsys.readouterr().err
+
+
+def test_divergence_is_one_line_and_a_failure(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vgray.training import trainer
+
+    good = trainer.compute_loss
+    monkeypatch.setattr(trainer, "compute_loss", lambda *batch: good(*batch) * float("inf"))
+    assert call(monkeypatch, tmp_path, "--data", str(city), "--out", "one", *SETTINGS) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: epoch 1, step 1: the loss is")
+    assert "one/run.json" in errors
+    assert len(errors.splitlines()) == 1

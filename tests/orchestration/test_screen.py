@@ -1,0 +1,88 @@
+"""What a person sees of a sweep."""
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from vgray.orchestration.report import epoch_report, failure_report
+from vgray.orchestration.screen import Progress, Screen, describe_settings
+from vgray.recipe import Recipe
+
+RECIPE = Recipe(epochs=4).to_dict()
+
+
+def _trial(number: int) -> SimpleNamespace:
+    settings = {"optimizer.name": "sgd", "optimizer.lr": 0.01234, "batch.places": 16}
+    return SimpleNamespace(config={"number": number, "settings": settings, "recipe": RECIPE})
+
+
+def _epoch(number: int, epoch: int, recall: float) -> dict[str, Any]:
+    metrics = {
+        "epoch": epoch,
+        "loss": 0.25,
+        "recall@1": recall,
+        "recall@1_low": recall - 3,
+        "recall@1_high": recall + 3,
+        "images_per_s": 200.0,
+    }
+    return epoch_report(number, metrics)
+
+
+def _play(console: Console) -> Screen:
+    """Three trials: one finishes, one is stopped and told twice, one fails."""
+    screen = Screen(Progress(num_trials=4, epochs=4, expected_epochs=2), console)
+    with screen:
+        for number in range(3):
+            screen.on_trial_start(0, [], _trial(number))
+        for epoch in range(1, 5):
+            screen.on_trial_result(0, [], _trial(0), _epoch(0, epoch, 10.0 * epoch))
+        screen.on_trial_complete(0, [], _trial(0))
+        screen.on_trial_result(0, [], _trial(1), _epoch(1, 1, 12.0))
+        screen.on_trial_start(0, [], _trial(1))
+        screen.on_trial_result(0, [], _trial(1), _epoch(1, 1, 12.0))
+        screen.on_trial_complete(0, [], _trial(1))
+        screen.on_trial_result(0, [], _trial(2), failure_report(2, 1, "the loss is nan"))
+        screen.on_trial_complete(0, [], _trial(2))
+    return screen
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    out = io.StringIO()
+    _play(Console(file=out, width=60))
+    lines = out.getvalue().splitlines()
+    assert "\x1b" not in out.getvalue()
+    assert lines[0] == "trial 0 starts: sgd lr=0.0123 places=16"
+    assert (
+        "trial 0 epoch 2/4: loss 0.250, recall@1 20.0 [17.0, 23.0], 200 images/s" in lines
+    ), "a line is not broken, however narrow the console"
+    assert "trial 0 finished after epoch 4" in lines
+    assert "trial 1 starts again from its last checkpoint" in lines
+    assert sum("trial 1 epoch 1/4" in line for line in lines) == 1
+    assert "trial 1 stopped early after epoch 1" in lines
+    assert "trial 2 failed: the loss is nan" in lines
+
+
+def test_live_table_in_a_terminal() -> None:
+    out = io.StringIO()
+    _play(Console(file=out, width=100, height=30, force_terminal=True))
+    shown = out.getvalue()
+    for text in ("finished", "stopped early", "failed", "best so far: trial 0", "40.0 [37.0, 43.0]"):
+        assert text in shown
+
+
+def test_time_left_counts_what_early_stopping_saves() -> None:
+    progress = Progress(num_trials=10, epochs=4, expected_epochs=2.0)
+    assert "left" not in progress.summary()
+    screen = Screen(progress, Console(file=io.StringIO()))
+    screen.on_trial_start(0, [], _trial(0))
+    screen.on_trial_result(0, [], _trial(0), _epoch(0, 1, 10.0))
+    progress.started -= 10  # 10 s for one epoch: 9 trials of 2 epochs and one epoch are left
+    assert "about 3 min 10 s left" in progress.summary()
+    assert progress.summary().startswith("0 of 10 trials ended, 1 running, 200 images/s")
+
+
+def test_settings_are_described_in_one_short_line() -> None:
+    assert describe_settings({"loss.name": "triplet", "loss.margin": 0.1}) == "triplet margin=0.1"
+    assert describe_settings({}) == describe_settings(None) == "base recipe"

@@ -1,0 +1,16 @@
+"""Networks: backbones, aggregators, their weights, and checkpoints of them."""
+
+from vgray.models.aggregators import AGGREGATORS
+from vgray.models.backbones import BACKBONES
+from vgray.models.checkpoint import load_model, save_checkpoint
+from vgray.models.network import Network
+from vgray.models.weights import ensure_weights
+
+__all__ = [
+    "AGGREGATORS",
+    "BACKBONES",
+    "Network",
+    "ensure_weights",
+    "load_model",
+    "save_checkpoint",
+]

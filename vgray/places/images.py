@@ -1,0 +1,168 @@
+"""Reading one image, and saying in a few words why an image cannot be read."""
+
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from vgray.places.files import is_remote, open_binary
+
+# 120 megapixels: above every camera's photographs but some panoramas, and 360 MB decoded. A
+# larger header is a mistake or an attack (a small file that decodes to gigabytes).
+MAX_PIXELS = 120_000_000
+
+# Raised when decoding changes, so that no stored pixels of an older version are used.
+DECODER_VERSION = 1
+
+_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"))
+# These formats hold several images without being animated: the first one is the photograph.
+_MULTI_PICTURE = frozenset(("MPO", "HEIF"))
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_heif_lock = threading.Lock()
+_heif_ready = False
+
+# Pillow warns about images that are large or have odd metadata; the large ones are refused here
+# and the metadata is not used. (A catch_warnings block around each image is not thread-safe.)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class UnreadableImage(Exception):  # noqa: N818 (named for what it is, as the design has it)
+    """An image that is skipped, counted and listed; the text is a short reason."""
+
+
+@contextmanager
+def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an image and read its header only. Raises UnreadableImage with the reason.
+
+    Refused are empty files, what is no image, animations, more than 8 bits per channel, colours
+    other than grey and RGB (CMYK, LAB), and headers of more than ``MAX_PIXELS``.
+    """
+    text = str(path)
+    if text.lower().endswith((".heic", ".heif")):
+        _register_heif()
+    try:
+        if not is_remote(text):
+            found = Path(text).stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise UnreadableImage("not a file")  # reading from a pipe would never end
+            if found.st_size == 0:
+                raise UnreadableImage("empty file")
+        stream = open_binary(text)
+    except OSError as error:
+        raise UnreadableImage((error.strerror or str(error)).lower()) from error
+    with stream:
+        try:
+            image = _open(stream)
+            _check(image)
+        except UnreadableImage:
+            raise
+        except UnidentifiedImageError as error:
+            raise UnreadableImage("not an image") from error
+        except Image.DecompressionBombError as error:
+            raise UnreadableImage(f"larger than {MAX_PIXELS // 10**6} megapixels") from error
+        except Exception as error:  # a broken file makes a decoder raise anything at all
+            raise UnreadableImage(f"broken: {_one_line(error)}") from error
+        with image:
+            yield image
+
+
+def read_image(path: str | Path, size_px: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Return an image as (H, W, 3) RGB, turned as its EXIF orientation says.
+
+    ``size_px`` is (height, width); the image is squashed to it with an antialiased bilinear
+    filter, None keeps its own size. Large JPEGs are decoded at a half, a quarter or an eighth,
+    but never below twice the wanted size. Transparency is dropped. Raises UnreadableImage.
+    Safe to call from several threads, which run in parallel.
+    """
+    with open_image(path) as image:
+        try:
+            turn = _TURNS.get(_orientation(image))
+            sideways = turn is not None and _orientation(image) >= 5
+            if size_px is not None and image.format in ("JPEG", "MPO"):
+                height, width = reversed(size_px) if sideways else size_px
+                image.draft("RGB", (2 * width, 2 * height))
+            image.load()
+            upright = image if turn is None else image.transpose(turn)
+            upright = upright.convert("RGB")
+            if size_px is not None and upright.size != (size_px[1], size_px[0]):
+                upright = upright.resize((size_px[1], size_px[0]), Image.Resampling.BILINEAR)
+            return np.array(upright, np.uint8)
+        except Exception as error:  # see open_image
+            reason = "truncated" if "truncated" in str(error).lower() else "broken"
+            raise UnreadableImage(f"{reason}: {_one_line(error)}") from error
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Return the (height, width) of an image as it is seen, from its header.
+
+    Raises UnreadableImage.
+    """
+    with open_image(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _open(stream: BinaryIO) -> ImageFile.ImageFile:
+    try:
+        return Image.open(stream)
+    except UnidentifiedImageError:
+        if _heif_ready:
+            raise
+    # HEIC under another name, as phones' exports have it.
+    _register_heif()
+    stream.seek(0)
+    return Image.open(stream)
+
+
+def _check(image: ImageFile.ImageFile) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(
+            f"larger than {MAX_PIXELS // 10**6} megapixels: {width} x {height} pixels"
+        )
+    if image.format not in _MULTI_PICTURE and getattr(image, "n_frames", 1) > 1:
+        raise UnreadableImage(f"animated: {getattr(image, 'n_frames', 1)} frames")
+    # 16-bit RGB is opened as mode RGB; only the layout of its raw pixels tells.
+    if image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in image.tile):
+        raise UnreadableImage("more than 8 bits per channel")
+    if image.mode not in _MODES:
+        raise UnreadableImage(f"colours are {image.mode}, not grey or RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # EXIF blocks are broken in every way a parser can trip over
+        return 1
+
+
+def _register_heif() -> None:
+    global _heif_ready
+    with _heif_lock:
+        if not _heif_ready:
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+            _heif_ready = True
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:120] if lines else type(error).__name__

@@ -1,0 +1,8 @@
+"""Retrieval: nearest descriptors, recall, and how certain it is."""
+
+from vgray.places.positives import positives_within
+from vgray.retrieval.intervals import wilson_interval
+from vgray.retrieval.recall import first_hits, recall_at_n
+from vgray.retrieval.search import nearest
+
+__all__ = ["first_hits", "nearest", "positives_within", "recall_at_n", "wilson_interval"]
