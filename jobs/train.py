@@ -1,6 +1,5 @@
 """One training: a recipe and a data set in, the best model of its epochs out."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,15 +9,20 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
 from search_spaces.demo import DEMO_SETTINGS
-from vgray.console import EXIT_INTERRUPTED, user_errors
+from vgray.console import (
+    EXIT_INTERRUPTED,
+    counting,
+    demo_city,
+    parse_settings,
+    progress_bar,
+    say,
+    user_errors,
+)
 from vgray.errors import UserError
 from vgray.recipe import Recipe
-
-console = Console()
 
 
 def train(
@@ -60,7 +64,8 @@ def train(
         if earlier is not None and recipe is None:
             base = Recipe.from_dict(earlier["recipe"])
         chosen = base.with_settings(settings)
-        ensure_weights(chosen)
+        if earlier is None:  # a checkpoint needs no other weights
+            ensure_weights(chosen)
         place = data or (earlier["data"]["uri"] if earlier else demo_city())
         manifest = load_manifest(place)
         with counting("decoding images") as progress:
@@ -109,28 +114,6 @@ def train(
         )
 
 
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """Read ``key=value`` pairs; a value that is no JSON is a text."""
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise UserError(f"--set {pair}: expected setting=value, as in optimizer.lr=1e-4")
-        try:
-            settings[key] = json.loads(value)
-        except ValueError:
-            settings[key] = value
-    return settings
-
-
-def demo_city() -> str:
-    """Return the folder of the demo city, which is made on first use."""
-    from vgray.places.demo_city import default_city
-
-    with counting("making the demo city") as progress:
-        return str(default_city(progress=progress))
-
-
 def epoch_line(metrics: dict[str, Any], recipe: Recipe) -> str:
     """Return what an epoch came to, in one line."""
     ns = recipe.evaluation.recall_at
@@ -146,7 +129,7 @@ def epoch_line(metrics: dict[str, Any], recipe: Recipe) -> str:
 @contextmanager
 def epoch_bar(epochs: int) -> Iterator[Callable[[int, int, int, int], None]]:
     """Show the steps of an epoch, with images/s; nothing where the output is no terminal."""
-    with _bar(TextColumn("{task.fields[speed]}")) as bar:
+    with progress_bar(TextColumn("{task.fields[speed]}")) as bar:
         task = bar.add_task("starting", total=None, speed="")
         started = perf_counter()
 
@@ -161,32 +144,6 @@ def epoch_bar(epochs: int) -> Iterator[Callable[[int, int, int, int], None]]:
             bar.update(task, description=label, total=steps, completed=done, speed=speed)
 
         yield step
-
-
-@contextmanager
-def counting(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how much of a number of things is done."""
-    with _bar() as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _bar(*more: TextColumn) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        *more,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def say(text: str) -> None:
-    """Print a line as it is."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,48 @@
 """A sweep: train many settings of a search space, stop the poor ones early, keep the best model."""
 
-import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from search_spaces.demo import DEMO_SETTINGS, DEMO_TRIALS
-from vgray.console import image_progress, parse_settings, user_errors
+from vgray.console import (
+    console,
+    counting,
+    demo_city,
+    parse_duration,
+    parse_settings,
+    refuse_given,
+    user_errors,
+)
 from vgray.errors import UserError
 from vgray.orchestration.run_folder import RunFolder, require_writable
+from vgray.orchestration.spaces import known_spaces
+from vgray.orchestration.summary import show_outcome, show_plan
 from vgray.orchestration.sweep import (
-    Outcome,
-    Plan,
     RunOptions,
     SweepOptions,
-    describe_run,
     make_plan,
     require_same_data,
     run_sweep,
+    stored_options,
 )
-
-Sweep = "What is tried (fixed by the run when it is resumed)"
-Run = "How it is run"
-
-console = Console()
 
 
 def tune(
     space: Annotated[
         str | None,
-        typer.Option(help="A search space, several joined by '+', or the path of your own .py file."),
+        typer.Option(help="A search space, several joined by '+', or your own .py file."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Photos with positions. Left out: the demo city.")
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Fix a recipe setting, as in backbone.weights=FILE; repeatable."),
+        typer.Option("--set", help="Fix a recipe setting: backbone.weights=FILE; repeatable."),
     ] = None,
     num_trials: Annotated[
         int | None, typer.Option(min=1, help="Settings to try. Default 20; 12 in the demo city.")
@@ -98,7 +100,7 @@ def tune(
             }  # fmt: skip
             refuse_given(given, f"{'--resume' if resume else '--retry-failed'} {known}")
             run = RunFolder.named(storage, known)
-            options = run.options()
+            options = stored_options(run)
             if num_trials:
                 options = replace(options, num_trials=num_trials)
         else:
@@ -113,7 +115,7 @@ def tune(
             settings = (DEMO_SETTINGS if data is None else {}) | parse_settings(set_ or [])
             options = SweepOptions(
                 space=space,
-                data=data or str(demo_city(console)),
+                data=data or demo_city(),
                 settings=settings | ({"epochs": epochs} if epochs else {}),
                 num_trials=num_trials or (DEMO_TRIALS if data is None else 20),
                 seed=seed or 0,
@@ -121,7 +123,7 @@ def tune(
                 grace=grace,
                 reduction=reduction or 3.0,
             )
-        with progress_bar(console, "decoding images") as progress:
+        with counting("decoding images") as progress:
             plan = make_plan(options, progress=progress)
         show_plan(plan, run, console, dry_run=dry_run)
         if dry_run:
@@ -135,4 +137,6 @@ def tune(
 
 
 if __name__ == "__main__":
-    typer.run(tune)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(tune)
+    app()

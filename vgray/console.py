@@ -1,11 +1,18 @@
-"""What every job does at its edge: one line and an exit status instead of a traceback."""
+"""What the jobs share at their edge: options read, progress shown, a mistake said in one line."""
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from vgray.errors import UserError
+
+console = Console()
 
 EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
@@ -31,3 +38,85 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_INTERRUPTED)
+
+
+def say(text: str) -> None:
+    """Print a line as it is: not wrapped, nothing highlighted, brackets kept."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def counting(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how much of a number of things is done: the callback takes both numbers."""
+    with progress_bar() as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def progress_bar(*more: ProgressColumn) -> Progress:
+    """Return a progress bar with ``more`` columns; it shows nothing where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        *more,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def demo_city() -> str:
+    """Return the folder of the demo city, which is made on first use."""
+    from vgray.places.demo_city import default_city
+
+    with counting("making the demo city") as progress:
+        return str(default_city(progress=progress))
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Read the ``key=value`` pairs of ``--set``; a value that is no JSON is a text.
+
+    Raises:
+        UserError: a pair has no key or no equals sign.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise UserError(f"--set {pair}: expected setting=value, as in optimizer.lr=1e-4")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    return settings
+
+
+def parse_duration(text: str | None) -> float | None:
+    """Read a time such as ``90`` (seconds), ``30m`` or ``8h``; returns seconds.
+
+    Raises:
+        UserError: it is no positive time.
+    """
+    if text is None:
+        return None
+    unit_s = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
+    try:
+        seconds = float(text[:-1] if unit_s else text) * (unit_s or 1)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--time-budget {text}: expected a time such as 90, 30m or 8h")
+    return seconds
+
+
+def refuse_given(options: Mapping[str, object], because: str) -> None:
+    """Refuse options that were given although ``because`` settles them.
+
+    Raises:
+        UserError: one of the values is not None.
+    """
+    given = [option for option, value in options.items() if value is not None]
+    if given:
+        raise UserError(f"{because}: takes its settings from the run; leave out {', '.join(given)}")

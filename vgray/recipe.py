@@ -415,6 +415,20 @@ def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, A
     return flat
 
 
+def describe_settings(settings: Mapping[str, Any] | None) -> str:
+    """Return what varies in one short line: ``sgd lr=0.0123 momentum=0.9``."""
+    if not settings:
+        return "base recipe"
+    words = []
+    for path, value in settings.items():
+        key = path.rpartition(".")[2]
+        if key == "name":
+            words.append(str(value))
+        else:
+            words.append(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}")
+    return " ".join(words)
+
+
 def _explain(error: ValidationError) -> str:
     """One line for the first thing that is wrong: dotted path, value, what is allowed."""
     first = error.errors()[0]

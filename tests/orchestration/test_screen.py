@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from vgray.orchestration.report import epoch_report, failure_report
-from vgray.orchestration.screen import Progress, Screen, describe_settings
-from vgray.recipe import Recipe
+from vgray.orchestration.screen import Progress, Screen
+from vgray.recipe import Recipe, describe_settings
 
 RECIPE = Recipe(epochs=4).to_dict()
 
@@ -54,9 +54,9 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     lines = out.getvalue().splitlines()
     assert "\x1b" not in out.getvalue()
     assert lines[0] == "trial 0 starts: sgd lr=0.0123 places=16"
-    assert (
-        "trial 0 epoch 2/4: loss 0.250, recall@1 20.0 [17.0, 23.0], 200 images/s" in lines
-    ), "a line is not broken, however narrow the console"
+    assert "trial 0 epoch 2/4: loss 0.250, recall@1 20.0 [17.0, 23.0], 200 images/s" in lines, (
+        "a line is not broken, however narrow the console"
+    )
     assert "trial 0 finished after epoch 4" in lines
     assert "trial 1 starts again from its last checkpoint" in lines
     assert sum("trial 1 epoch 1/4" in line for line in lines) == 1
@@ -68,7 +68,13 @@ def test_live_table_in_a_terminal() -> None:
     out = io.StringIO()
     _play(Console(file=out, width=100, height=30, force_terminal=True))
     shown = out.getvalue()
-    for text in ("finished", "stopped early", "failed", "best so far: trial 0", "40.0 [37.0, 43.0]"):
+    for text in (
+        "finished",
+        "stopped early",
+        "failed",
+        "best so far: trial 0",
+        "40.0 [37.0, 43.0]",
+    ):
         assert text in shown
 
 

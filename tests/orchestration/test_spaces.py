@@ -13,7 +13,7 @@ from vgray.orchestration.spaces import (
     known_spaces,
     load_space,
     parameter_name,
-    sample_recipes,
+    sample_settings,
 )
 from vgray.recipe import Recipe
 
@@ -25,7 +25,7 @@ def test_every_known_space_draws_and_publishes_valid_recipes() -> None:
     for name in names:
         space = load_space(name)
         base = Recipe().with_settings(space.base)
-        assert len(sample_recipes(space, base, 100, seed=0)) == 100
+        assert len(sample_settings(space, base, 100, seed=0)) == 100
         assert space.published
         for known in space.published:
             base.with_settings(known)
@@ -33,7 +33,10 @@ def test_every_known_space_draws_and_publishes_valid_recipes() -> None:
 
 def test_optimizers_have_their_own_ranges_and_momentum_is_for_sgd_only() -> None:
     space = load_space("optimizers")
-    drawn = [recipe.optimizer for recipe in sample_recipes(space, Recipe(), 200, seed=1)]
+    drawn = [
+        Recipe().with_settings(settings).optimizer
+        for settings in sample_settings(space, Recipe(), 200, seed=1)
+    ]
     assert {optimizer.name for optimizer in drawn} == {"sgd", "adam", "adamw", "radam"}
     for optimizer in drawn:
         low, high = (1e-3, 1e-1) if optimizer.name == "sgd" else (1e-5, 1e-3)
@@ -82,9 +85,7 @@ def _write_space(folder: Path, name: str, body: str, base: str = "{}") -> str:
 
 
 def test_a_users_file_composes_with_a_known_space(tmp_path: Path) -> None:
-    own = _write_space(
-        tmp_path, "own", 'trial.suggest_int("batch.places", 8, 16)', '{"epochs": 3}'
-    )
+    own = _write_space(tmp_path, "own", 'trial.suggest_int("batch.places", 8, 16)', '{"epochs": 3}')
     space = load_space(f"optimizers+{own}")
     settings = space.draw(optuna.create_study().ask(), {})
     assert {"optimizer.name", "optimizer.lr", "batch.places"} <= settings.keys()
@@ -127,13 +128,13 @@ def test_a_file_that_is_no_space_is_refused(tmp_path: Path) -> None:
 def test_a_failing_suggest_is_said_with_its_line(tmp_path: Path) -> None:
     own = _write_space(tmp_path, "own", "1 / 0")
     with pytest.raises(UserError, match=r"ZeroDivisionError.*own\.py, line 4"):
-        sample_recipes(load_space(own), Recipe(), 1, seed=0)
+        sample_settings(load_space(own), Recipe(), 1, seed=0)
 
 
 def test_a_space_that_draws_what_no_recipe_allows_is_refused(tmp_path: Path) -> None:
     own = _write_space(tmp_path, "own", 'trial.suggest_float("optimizer.momentum", 0, 0.9)')
     with pytest.raises(UserError, match=r"optimizer\.momentum: no such setting"):
-        sample_recipes(load_space(own), Recipe(), 1, seed=0)
+        sample_settings(load_space(own), Recipe(), 1, seed=0)
 
 
 def test_recipe_trial_records_what_was_drawn() -> None:

@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from vgray.orchestration import study as studies
 from vgray.orchestration.report import epoch_report, failure_report
-from vgray.orchestration.scheduler import StudyASHA, default_grace, expected_epochs, rungs
+from vgray.orchestration.rungs import default_grace, expected_epochs, rungs
+from vgray.orchestration.scheduler import StudyASHA
 from vgray.orchestration.search import StudySearch
 from vgray.orchestration.spaces import load_space
 from vgray.recipe import Recipe
@@ -206,9 +207,7 @@ def test_rungs_are_restored_from_the_study(journal: Path) -> None:
                 search.on_trial_complete(name, result)
                 break
             search.on_trial_result(name, result)
-        restored = StudyASHA(
-            studies.open_study(journal), epochs=EPOCHS, grace=1, reduction=3.0
-        )
+        restored = StudyASHA(studies.open_study(journal), epochs=EPOCHS, grace=1, reduction=3.0)
         assert _recorded(restored) == _recorded(scheduler)
     assert stopped == {0: EPOCHS, 1: 1, 2: EPOCHS, 3: 3}
 

@@ -87,7 +87,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Pa
 def _require_same_as(undisturbed: Path, storage: Path) -> None:
     for table in ("trials.parquet", "epochs.parquet"):
         assert _decided(storage / "run" / table) == _decided(undisturbed / "run" / table)
-    best = [json.loads((s / "run" / "best" / "trial.json").read_text()) for s in (undisturbed, storage)]
+    best = [
+        json.loads((s / "run" / "best" / "trial.json").read_text()) for s in (undisturbed, storage)
+    ]
     assert best[0] == best[1]
     states = [trial.state for trial in studies.open_study(storage / "run" / "study.journal").trials]
     assert len(states) == NUM_TRIALS
@@ -171,7 +173,9 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(
     assert "--resume run" in _log(storage)
     assert "Traceback" not in _log(storage)
     seen = _checkpoints(storage)
-    statuses = [row["status"] for row in pq.read_table(storage / "run" / "trials.parquet").to_pylist()]
+    statuses = [
+        row["status"] for row in pq.read_table(storage / "run" / "trials.parquet").to_pylist()
+    ]
     assert "interrupted" in statuses
     assert (storage / "run" / "best" / "model.safetensors").exists()
     _finish(storage, "--resume", "run")

@@ -3,6 +3,7 @@
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 # Read by Ray when it is imported, so these come first.
 for _name, _value in {
@@ -61,7 +62,7 @@ def connect(address: str | None) -> Cluster:
     url = context.dashboard_url
     return Cluster(
         dashboard_url=f"http://{url}" if url else None,
-        nodes=sum(node["Alive"] for node in ray.nodes()),
+        nodes=len(_alive()),
         cpus=resources.get("CPU", 0.0),
         gpus=resources.get("GPU", 0.0),
     )
@@ -98,10 +99,11 @@ def trial_resources(
         cpus = max(1.0, float(int(cluster.cpus / max(cluster.gpus / gpus, 1.0))))
     else:
         cpus = 1.0
-    for option, asked, has in (
-        ("--gpus-per-trial", gpus, max((n["Resources"].get("GPU", 0.0) for n in _alive()), default=0.0)),
-        ("--cpus-per-trial", cpus, max((n["Resources"].get("CPU", 0.0) for n in _alive()), default=0.0)),
+    for option, asked, kind in (
+        ("--gpus-per-trial", gpus, "GPU"),
+        ("--cpus-per-trial", cpus, "CPU"),
     ):
+        has = max((node["Resources"].get(kind, 0.0) for node in _alive()), default=0.0)
         if asked > has:
             raise UserError(
                 f"{option} {asked:g}: the largest node of the cluster has {has:g}; "
@@ -110,7 +112,7 @@ def trial_resources(
     return TrialResources(cpus, gpus)
 
 
-def _alive() -> list[dict]:
+def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 

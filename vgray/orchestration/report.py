@@ -30,7 +30,5 @@ def reported_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
     if "metrics" in result:
         return dict(result["metrics"])
     return {
-        key.removeprefix(_PREFIX): value
-        for key, value in result.items()
-        if key.startswith(_PREFIX)
+        key.removeprefix(_PREFIX): value for key, value in result.items() if key.startswith(_PREFIX)
     }

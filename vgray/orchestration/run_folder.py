@@ -131,9 +131,7 @@ class RunFolder:
         try:
             description: dict[str, Any] = json.loads((self.path / "recipe.json").read_bytes())
         except (OSError, ValueError):
-            there = sorted(
-                path.parent.name for path in self.path.parent.glob("*/recipe.json")
-            )
+            there = sorted(path.parent.name for path in self.path.parent.glob("*/recipe.json"))
             known = f"runs there: {', '.join(there)}" if there else "there are no runs there"
             raise UserError(f"{self.path}: is no run of vgray; {known}") from None
         return description

@@ -1,6 +1,5 @@
-"""ASHA over epochs: which trials are stopped early, and what that leaves to be paid."""
+"""ASHA over epochs, resumable from the study."""
 
-import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,33 +11,6 @@ from vgray.orchestration.report import EPOCH, FAILURE, METRIC
 from vgray.orchestration.study import latest_trials
 
 
-def default_grace(epochs: int, warmup_epochs: int = 0) -> int:
-    """Return the first epoch at which a trial may be stopped: a third of all, past any warm-up.
-
-    Stopping earlier loses the settings that start slowly and end best.
-    """
-    return min(max(math.ceil(epochs / 3), warmup_epochs, 1), epochs)
-
-
-def rungs(epochs: int, grace: int, reduction: float) -> list[int]:
-    """Return the epochs at which ASHA compares trials, ascending; none is the last epoch."""
-    values = []
-    rung = float(grace)
-    while rung < epochs:
-        values.append(math.ceil(rung))
-        rung *= reduction
-    return values
-
-
-def expected_epochs(epochs: int, rung_epochs: list[int], reduction: float) -> float:
-    """Return how many epochs a trial lasts on average if each rung keeps one in ``reduction``."""
-    total, alive, before = 0.0, 1.0, 0
-    for rung in [*rung_epochs, epochs]:
-        total += alive * (rung - before)
-        alive, before = alive / reduction, rung
-    return total
-
-
 class StudyASHA(ASHAScheduler):
     """ASHA whose rungs are those of the study, so that a resumed sweep goes on with them.
 
@@ -48,9 +20,7 @@ class StudyASHA(ASHAScheduler):
     been then.
     """
 
-    def __init__(
-        self, study: optuna.Study, *, epochs: int, grace: int, reduction: float
-    ) -> None:
+    def __init__(self, study: optuna.Study, *, epochs: int, grace: int, reduction: float) -> None:
         super().__init__(
             time_attr=EPOCH,
             metric=METRIC,

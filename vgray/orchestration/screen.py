@@ -1,4 +1,4 @@
-"""What a person sees of a running sweep: a live table, or plain lines where there is no terminal."""
+"""What a person sees of a running sweep: a live table, or plain lines without a terminal."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER, reported_metrics
 from vgray.orchestration.run_folder import RunFolder
+from vgray.recipe import describe_settings
 
 # Rows shown at most: the running trials and the best of the others.
 MAX_ROWS = 20
@@ -44,20 +45,6 @@ class TrialLine:
         return f"{self.best:5.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
-def describe_settings(settings: dict[str, Any] | None) -> str:
-    """Return what varies in one short line: ``sgd lr=0.0123 momentum=0.9``."""
-    if not settings:
-        return "base recipe"
-    words = []
-    for path, value in settings.items():
-        key = path.rpartition(".")[2]
-        if key == "name":
-            words.append(str(value))
-        else:
-            words.append(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}")
-    return " ".join(words)
-
-
 @dataclass
 class Progress:
     """The state of a sweep as far as it is shown."""
@@ -77,7 +64,9 @@ class Progress:
     def best(self) -> TrialLine | None:
         """Return the line of the best trial that did not fail."""
         candidates = [
-            line for line in self.lines.values() if line.best is not None and line.status != "failed"
+            line
+            for line in self.lines.values()
+            if line.best is not None and line.status != "failed"
         ]
         return max(candidates, key=lambda line: line.best or 0.0, default=None)
 
@@ -103,7 +92,8 @@ class Progress:
         waiting = max(self.num_trials - ended - len(live), 0)
         # A trial past the average is on its way to the last epoch.
         left = sum(
-            (self.expected_epochs if line.epoch < self.expected_epochs else self.epochs) - line.epoch
+            (self.expected_epochs if line.epoch < self.expected_epochs else self.epochs)
+            - line.epoch
             for line in live
         )
         return seconds_per_epoch * (waiting * self.expected_epochs + left)
@@ -225,8 +215,9 @@ class Screen(Callback):
         if hidden > 0:
             parts.append(Text(f"and {hidden} more that ended lower", style="dim"))
         if best:
+            recall = best.recall().strip()
             parts.append(
-                Text(f"best so far: trial {best.number}, recall@1 {best.recall().strip()}, {best.setting}")
+                Text(f"best so far: trial {best.number}, recall@1 {recall}, {best.setting}")
             )
         elif self._progress.best_before:
             parts.append(Text(f"best so far: {self._progress.best_before}"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import optuna
 
@@ -17,6 +17,7 @@ from vgray.errors import UserError, nearest_name
 from vgray.recipe import Recipe
 
 Suggest = Callable[[Any], None]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class RecipeTrial:
     ) -> float:
         """Draw a float for a recipe path; arguments as Optuna's."""
         if self._lies_outside(path, low, high):
-            return self._keep(path, self._known[path])
+            return self._keep(path, cast(float, self._known[path]))
         value = self._trial.suggest_float(self._name(path), low, high, step=step, log=log)
         return self._keep(path, value)
 
@@ -84,7 +85,7 @@ class RecipeTrial:
     ) -> int:
         """Draw an integer for a recipe path; arguments as Optuna's."""
         if self._lies_outside(path, low, high):
-            return self._keep(path, self._known[path])
+            return self._keep(path, cast(int, self._known[path]))
         value = self._trial.suggest_int(self._name(path), low, high, step=step, log=log)
         return self._keep(path, value)
 
@@ -103,7 +104,7 @@ class RecipeTrial:
         # logarithm). Optuna would silently draw another value in its place, so it isn't asked.
         return path in self._known and not low <= self._known[path] <= high
 
-    def _keep(self, path: str, value: Any) -> Any:
+    def _keep(self, path: str, value: Value) -> Value:
         self.settings[path] = value
         return value
 
@@ -143,15 +144,20 @@ def load_space(names: str) -> SearchSpace:
     return SearchSpace(names, base, published, [module.suggest for module in modules])
 
 
-def sample_recipes(space: SearchSpace, base: Recipe, count: int, seed: int) -> list[Recipe]:
-    """Draw ``count`` recipes at random, to find mistakes in a space before anything starts.
+def sample_settings(
+    space: SearchSpace, base: Recipe, count: int, seed: int
+) -> list[dict[str, Any]]:
+    """Draw ``count`` settings at random, to find mistakes in a space before anything starts.
+
+    Each makes a valid recipe of ``base``.
 
     Raises:
         UserError: the space varies a path twice, or one that is fixed elsewhere, or draws values
             that no recipe allows.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    recipes: list[Recipe] = []
+    drawn: list[dict[str, Any]] = []
     for _ in range(count):
         trial = study.ask()
         try:
@@ -164,8 +170,9 @@ def sample_recipes(space: SearchSpace, base: Recipe, count: int, seed: int) -> l
                 f"--space {space.name}: suggest() failed with {type(error).__name__}: {error} "
                 f"({Path(where.filename).name}, line {where.lineno}); mend the space"
             ) from error
-        recipes.append(base.with_settings(settings))
-    return recipes
+        base.with_settings(settings)
+        drawn.append(settings)
+    return drawn
 
 
 def _load_module(name: str) -> ModuleType:

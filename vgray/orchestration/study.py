@@ -121,7 +121,9 @@ def num_unfinished(study: optuna.Study, num_trials: int) -> int:
     These are the running ones (of an interrupted sweep), the retries, and those not begun.
     """
     trials = latest_trials(study)
-    is_new = [trial.state == TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials]
+    is_new = [
+        trial.state == TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials
+    ]
     begun = len(trials) - sum(is_new)
     unfinished = sum(not trial.state.is_finished() for trial in trials) - sum(is_new)
     return unfinished + max(num_trials - begun, 0)

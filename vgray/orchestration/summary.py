@@ -6,13 +6,12 @@ from rich.table import Table
 
 from vgray.orchestration import study as studies
 from vgray.orchestration.run_folder import STATUS, RunFolder
-from vgray.orchestration.scheduler import expected_epochs, rungs
-from vgray.orchestration.screen import describe_settings
+from vgray.orchestration.rungs import expected_epochs, rungs
 from vgray.orchestration.sweep import Outcome, Plan, RunOptions
-from vgray.recipe import flatten_settings
+from vgray.recipe import describe_settings
 
-# Configurations shown by a dry run.
-SHOWN_RECIPES = 8
+# Settings shown by a dry run.
+SHOWN_SETTINGS = 8
 
 
 def show_plan(plan: Plan, run: RunFolder, console: Console, *, dry_run: bool) -> None:
@@ -47,7 +46,7 @@ def show_plan(plan: Plan, run: RunFolder, console: Console, *, dry_run: bool) ->
         grid.add_row(*row)
     console.print(grid)
     if dry_run:
-        _show_recipes(plan, console)
+        _show_settings(plan, console)
 
 
 def _unreadable(plan: Plan) -> str:
@@ -59,18 +58,15 @@ def _epochs(numbers: list[int]) -> str:
     return f"epoch{'s'[: len(numbers) != 1]} " + ", ".join(map(str, numbers))
 
 
-def _show_recipes(plan: Plan, console: Console) -> None:
-    base = flatten_settings(plan.base.to_dict())
+def _show_settings(plan: Plan, console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trial", justify="right")
     table.add_column("from")
     table.add_column("setting")
-    count = min(SHOWN_RECIPES, plan.options.num_trials)
-    for number, recipe in enumerate(plan.recipes[:count]):
-        flat = flatten_settings(recipe.to_dict())
-        varied = {path: value for path, value in flat.items() if base.get(path) != value}
+    count = min(SHOWN_SETTINGS, plan.options.num_trials)
+    for number, settings in enumerate(plan.settings[:count]):
         source = "published" if number < plan.num_published else "drawn, e.g."
-        table.add_row(str(number), source, describe_settings(varied))
+        table.add_row(str(number), source, describe_settings(settings))
     console.print(table)
 
 
@@ -81,8 +77,7 @@ def show_outcome(
     counts = ", ".join(f"{n} {STATUS[state]}" for state, n in sorted(outcome.counts.items()))
     full = plan.options.num_trials * plan.base.epochs
     console.print(
-        f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {full}, "
-        f"{outcome.seconds:.0f} s",
+        f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {full}, {outcome.seconds:.0f} s",
         highlight=False,
     )
     failed = outcome.counts.get(TrialState.FAIL, 0)

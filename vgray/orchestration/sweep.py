@@ -6,7 +6,7 @@ import platform
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib import metadata
@@ -22,13 +22,14 @@ from vgray.errors import UserError
 from vgray.orchestration import spaces
 from vgray.orchestration import study as studies
 from vgray.orchestration.run_folder import BestTrial, RunFolder, trial_epochs
+from vgray.orchestration.rungs import default_grace, expected_epochs, rungs
 from vgray.places import ImageStore, fingerprint, load_manifest, open_store, require_trainable
-from vgray.recipe import Recipe
+from vgray.recipe import Recipe, describe_settings
 
 StoreProgress = Callable[[int, int], None]
 
 # Settings drawn from a space to find its mistakes before anything starts.
-SAMPLED_RECIPES = 50
+SAMPLED_SETTINGS = 50
 # A trial whose process dies is started again this often.
 MAX_RESTARTS = 3
 
@@ -75,7 +76,7 @@ class Plan:
     num_published: int
     grace: int
     steps_per_epoch: int
-    recipes: list[Recipe]
+    settings: list[Mapping[str, Any]]
     """The published settings that are tried first, then settings drawn at random."""
 
 
@@ -92,12 +93,14 @@ def make_plan(options: SweepOptions, *, progress: StoreProgress | None = None) -
     space = spaces.load_space(options.space)
     base = Recipe().with_settings({**space.base, **options.settings})
     base = base.with_settings({"seed": options.seed, "backbone.weights": _absolute(base)})
-    _refuse_fixed_and_varied(space, options)
     # At most half of the trials: a sweep that only repeats the literature searches nothing.
     num_published = min(len(space.published), math.ceil(options.num_trials / 2))
-    published = [base.with_settings(known) for known in space.published]
-    drawn = spaces.sample_recipes(space, base, SAMPLED_RECIPES, options.seed)
-
+    settings = [
+        *space.published,
+        *spaces.sample_settings(space, base, SAMPLED_SETTINGS, options.seed),
+    ]
+    recipes = [base.with_settings(each) for each in settings]
+    _refuse_fixed_and_varied(settings, options)
     if base.backbone.weights != "none":
         from vgray.models import ensure_weights
 
@@ -105,9 +108,16 @@ def make_plan(options: SweepOptions, *, progress: StoreProgress | None = None) -
     manifest = load_manifest(options.data)
     store = open_store(manifest, base.image_size, progress=progress)
     batch = base.batch
-    num_places = require_trainable(manifest, store.readable, base)
+    num_places = require_trainable(
+        manifest,
+        store.readable,
+        places_per_batch=batch.places,
+        images_per_place=batch.images_per_place,
+        min_images=batch.min_images_per_place,
+        distance_m=base.evaluation.distance_m,
+    )
     steps = math.ceil(num_places / batch.places)
-    grace = _grace(options, base, [*published, *drawn], steps)
+    grace = _grace(options, base, recipes, steps)
     return Plan(
         options,
         space,
@@ -118,17 +128,15 @@ def make_plan(options: SweepOptions, *, progress: StoreProgress | None = None) -
         num_published,
         grace,
         steps,
-        published[:num_published] + drawn,
+        [*settings[:num_published], *settings[len(space.published) :]],
     )
 
 
-def _refuse_fixed_and_varied(space: spaces.SearchSpace, options: SweepOptions) -> None:
-    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-    varied = set(space.draw(trial, {})).union(*space.published)
-    both = sorted(varied & set(options.settings))
+def _refuse_fixed_and_varied(settings: list[Mapping[str, Any]], options: SweepOptions) -> None:
+    both = sorted(set().union(*settings) & set(options.settings))
     if both:
         raise UserError(
-            f"--set {both[0]}: is varied by --space {space.name}; leave one of them out"
+            f"--set {both[0]}: is varied by --space {options.space}; leave one of them out"
         )
 
 
@@ -139,8 +147,6 @@ def _absolute(base: Recipe) -> str:
 
 
 def _grace(options: SweepOptions, base: Recipe, recipes: list[Recipe], steps: int) -> int:
-    from vgray.orchestration.scheduler import default_grace
-
     if options.grace is None:
         warmup = max(math.ceil(recipe.schedule.warmup_steps / steps) for recipe in recipes)
         return default_grace(base.epochs, warmup)
@@ -265,8 +271,8 @@ def _run_trials(
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
 
-    from vgray.orchestration.scheduler import StudyASHA, expected_epochs, rungs
-    from vgray.orchestration.screen import Progress, RunFolderWriter, Screen, describe_settings
+    from vgray.orchestration.scheduler import StudyASHA
+    from vgray.orchestration.screen import Progress, RunFolderWriter, Screen
     from vgray.orchestration.search import StudySearch
     from vgray.orchestration.trial import run_trial
 
