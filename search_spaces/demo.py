@@ -9,7 +9,7 @@ DEMO_SETTINGS: dict[str, Any] = {
     "image_size": [64, 64],
     "backbone.weights": "none",
     "batch.places": 16,
-    "epochs": 6,
+    "epochs": 9,
 }
 
 DEMO_TRIALS = 12

@@ -40,3 +40,12 @@ def photos() -> Path:
 def reference() -> Path:
     """The folder of published names and numbers; mark the test ``photos``."""
     return _test_data("reference")
+
+
+@pytest.fixture(scope="session")
+def tiny_city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo city that trains in seconds: 21 places to train on, 6 to validate."""
+    from vgray.places.demo_city import CitySettings, generate
+
+    settings = CitySettings(places=30, width=48, height=48, images_per_place=6)
+    return generate(settings, tmp_path_factory.mktemp("city") / "tiny", workers=1)

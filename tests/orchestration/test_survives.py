@@ -29,7 +29,14 @@ OPTIONS = [
     "--set", "backbone.crop_last=2",
 ]  # fmt: skip
 # What the clock decides, not the seed.
-TIMED = {"seconds", "train_seconds", "images_per_s", "peak_memory_mb", "seconds_to_first_step"}
+TIMED = {
+    "seconds",
+    "train_seconds",
+    "images_per_s",
+    "peak_memory_mb",
+    "seconds_to_first_step",
+    "seconds_since_last_trial",
+}
 
 
 def _start(storage: Path, *options: str) -> subprocess.Popen[str]:
@@ -155,9 +162,9 @@ def _trainer_of(driver: int) -> int:
     trainers = [
         int(pid)
         for pid, _, args in rows
-        if is_descendant(int(pid)) and args.startswith("ray::") and "IDLE" not in args
+        if is_descendant(int(pid)) and args.startswith("ray::ImplicitFunc")
     ]
-    assert len(trainers) == 1, listing
+    assert len(trainers) == 1, [args for _, _, args in rows if "ray::" in args]
     return trainers[0]
 
 

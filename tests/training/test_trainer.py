@@ -18,7 +18,6 @@ from vgray.training import (
     TrainingData,
     TrainingDiverged,
     best_checkpoint,
-    strip_training_state,
     train,
 )
 from vgray.training import trainer as trainer_module
@@ -173,40 +172,6 @@ def test_with_every_checkpoint_damaged_it_starts_again(
     with pytest.raises(UserError, match="no checkpoint"):
         best_checkpoint(folder)
     assert numbers(list(train(tiny, squares, folder, device="cpu"))) == numbers(history)
-
-
-def test_finished_folder_keeps_the_best_and_tells_its_history(
-    trained: tuple[Path, list[dict]],
-    tiny: Recipe,
-    squares: TrainingData,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    folder, history = trained
-    best = best_checkpoint(folder)
-    for _ in range(2):  # as after a kill half-way
-        strip_training_state(folder)
-    assert {path.name for path in folder.iterdir()} == {best.name, "history.json"}
-    assert not (best / "training_state.pt").exists()
-    assert best_checkpoint(folder) == best
-    load_model(best)
-    monkeypatch.setattr(trainer_module, "Trainer", None)  # nothing is built
-    assert list(train(tiny, squares, folder, device="cpu")) == history
-
-
-def test_stopped_early_it_does_not_go_on(
-    tmp_path: Path, tiny: Recipe, squares: TrainingData
-) -> None:
-    stopped = train(tiny, squares, tmp_path, device="cpu")
-    first = next(stopped)
-    stopped.close()
-    strip_training_state(tmp_path)
-    assert list(train(tiny, squares, tmp_path, device="cpu")) == [first]
-
-
-def test_stripping_an_empty_folder_does_nothing(tmp_path: Path) -> None:
-    strip_training_state(tmp_path)
-    strip_training_state(tmp_path / "missing")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_another_training_is_refused(

@@ -11,7 +11,6 @@
 """
 
 import contextlib
-import csv
 import fcntl
 import json
 import os
@@ -28,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
+from vgray import provenance
 from vgray.errors import UserError
 from vgray.orchestration import study as studies
 from vgray.orchestration.report import EPOCH, METRIC
@@ -113,8 +113,7 @@ class RunFolder:
         self.require_new()
         try:
             self.trials.mkdir(parents=True)
-            with (self.path / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("path", "reason"), *skipped])
+            provenance.write_skipped(self.path / "skipped.csv", skipped)
             _write(self.path / "recipe.json", json.dumps(description, indent=2).encode() + b"\n")
         except OSError as error:
             raise UserError(

@@ -41,10 +41,8 @@ def show_plan(plan: Plan, run: RunFolder, console: Console, *, dry_run: bool) ->
                 f"{plan.steps_per_epoch} steps and {images:,} training images",
             )
         )
-    grid = Table.grid(padding=(0, 2))
-    for row in rows:
-        grid.add_row(*row)
-    console.print(grid)
+    for title, text in rows:
+        console.print(f"{title + ':':<11}{text}", highlight=False, soft_wrap=True, markup=False)
     if dry_run:
         _show_settings(plan, console)
 

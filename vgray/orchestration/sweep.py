@@ -2,14 +2,12 @@
 
 import contextlib
 import math
-import platform
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pyarrow as pa
 from optuna.trial import TrialState
 from rich.console import Console
 
+from vgray import provenance
 from vgray.errors import UserError
 from vgray.orchestration import spaces
 from vgray.orchestration import study as studies
@@ -169,20 +168,15 @@ def stored_options(run: RunFolder) -> SweepOptions:
 def describe_run(plan: Plan, command: list[str]) -> dict[str, Any]:
     """Return what a run folder says of its sweep, as JSON values."""
     return {
-        "recipe": plan.base.to_dict(),
+        **provenance.describe(
+            plan.base,
+            data=plan.options.data,
+            fingerprint=plan.data_fingerprint,
+            num_images=plan.manifest.num_rows,
+            num_unreadable=len(plan.store.skipped),
+            command=command,
+        ),
         "options": asdict(plan.options),
-        "data": {
-            "uri": plan.options.data,
-            "fingerprint": plan.data_fingerprint,
-            "images": plan.manifest.num_rows,
-            "unreadable": len(plan.store.skipped),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("vgray", "ray", "optuna", "torch")},
-        },
-        "command": command,
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 
 
@@ -298,9 +292,7 @@ def _run_trials(
         epochs=epochs,
         expected_epochs=expected_epochs(epochs, rung_epochs, options.reduction),
         ended_before=ended,
-        best_before=before
-        and f"recall@1 {before.metrics['recall@1']:.1f}, "
-        + describe_settings(before.trial.user_attrs.get(studies.SETTINGS)),
+        best_before=_describe_best(before) if before else None,
     )
     started = time.monotonic()
     if num_to_run:
@@ -342,6 +334,11 @@ def _enqueue_retries(study: optuna.Study, name: str, options: SweepOptions) -> N
         )
     if not studies.enqueue_retries(study):
         raise UserError(f"--retry-failed {name}: none of its trials failed; nothing to do")
+
+
+def _describe_best(best: BestTrial) -> str:
+    settings = describe_settings(best.trial.user_attrs[studies.SETTINGS])
+    return f"trial {best.trial.number}, recall@1 {best.metrics['recall@1']:.1f}, {settings}"
 
 
 def _outcome(

@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ logger = logging.getLogger(__name__)
 FAILURE_FILE = "failure.txt"
 # How long to wait for an earlier process of the same trial to go.
 LOCK_TIMEOUT_S = 120
+
+
+@dataclass
+class _LastEpoch:
+    """When this process finished its last epoch, of whichever trial."""
+
+    at: float | None = None
+
+
+_last_epoch = _LastEpoch()
 
 
 def run_trial(
@@ -59,8 +70,14 @@ def _train_and_report(
 
         recipe = Recipe.from_dict(config["recipe"])
         data = _training_data(_Shared(manifest), recipe.image_size, recipe.evaluation.distance_m)
+        previous_end, started = _last_epoch.at, time.perf_counter()
         for metrics in train(recipe, data, folder, threads=threads):
             last_epoch = int(metrics[EPOCH])
+            if previous_end is not None and "seconds_to_first_step" in metrics:
+                # What a trial costs beside its training, in a process that is warm.
+                idle = started - previous_end + metrics["seconds_to_first_step"]
+                metrics = {**metrics, "seconds_since_last_trial": idle}
+            _last_epoch.at = time.perf_counter()
             tune.report(epoch_report(config["number"], metrics))
     except OSError:
         raise

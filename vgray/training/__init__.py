@@ -1,6 +1,6 @@
 """Training: losses, miners, optimizers, schedules, and the trainer. Knows nothing of Ray."""
 
-from vgray.training.checkpoints import best_checkpoint, strip_training_state
+from vgray.training.checkpoints import best_checkpoint
 from vgray.training.data import TrainingData
 from vgray.training.losses import LOSSES
 from vgray.training.miners import MINERS
@@ -18,6 +18,5 @@ __all__ = [
     "TrainingDiverged",
     "best_checkpoint",
     "settle_precision",
-    "strip_training_state",
     "train",
 ]

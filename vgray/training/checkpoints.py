@@ -1,12 +1,10 @@
 """The checkpoints of one training: which to go on from, which to keep, which is best.
 
 A training folder holds ``epoch-0001/``, ``epoch-0002/`` and so on, each with the history of all
-epochs up to it. A finished one holds the best of them and ``history.json``.
+epochs up to it.
 """
 
-import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -26,15 +24,14 @@ from vgray.recipe import Recipe, flatten_settings
 
 logger = logging.getLogger(__name__)
 
-HISTORY = "history.json"
 _EPOCH = re.compile(r"epoch-(\d{4,})")
 
 
 class Saved(NamedTuple):
     """What a training folder has."""
 
-    checkpoint: Path | None
-    """From which training goes on; None when it is finished."""
+    checkpoint: Path
+    """From which training goes on."""
     recipe: Recipe
     data: str
     """The fingerprint of the data that it was trained on."""
@@ -48,13 +45,10 @@ def epoch_folder(folder: Path, epoch: int) -> Path:
 
 
 def read_saved(folder: Path) -> Saved | None:
-    """Return what a training left in ``folder``: its end, or its newest intact checkpoint.
+    """Return what a training left in ``folder``: its newest intact checkpoint.
 
     A damaged checkpoint is logged and the one before it is used. None if there is nothing.
     """
-    if (folder / HISTORY).is_file():
-        ended = json.loads((folder / HISTORY).read_text("utf-8"))
-        return Saved(None, Recipe.from_dict(ended["recipe"]), ended["data"], ended["history"])
     for epoch in sorted(_saved_epochs(folder), reverse=True):
         checkpoint = epoch_folder(folder, epoch)
         try:
@@ -102,26 +96,6 @@ def remove_old(folder: Path, history: Sequence[dict[str, Any]]) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def strip_training_state(folder: str | Path) -> None:
-    """Shrink the folder of a training that is over to its best model and ``history.json``.
-
-    After this, training there only tells its history again. A folder without a checkpoint is left
-    alone. Killed half-way, it can be called again.
-    """
-    folder = Path(folder)
-    saved = read_saved(folder)
-    if saved is None:
-        return
-    if saved.checkpoint is not None:
-        ended = {"recipe": saved.recipe.to_dict(), "data": saved.data, "history": saved.history}
-        _write_whole(folder / HISTORY, json.dumps(ended, indent=1))
-    best = best_checkpoint(folder)
-    (best / TRAINING_STATE).unlink(missing_ok=True)
-    for epoch in _saved_epochs(folder):
-        if epoch_folder(folder, epoch) != best:
-            shutil.rmtree(epoch_folder(folder, epoch), ignore_errors=True)
-
-
 def _saved_epochs(folder: Path) -> set[int]:
     if not folder.is_dir():
         return set()
@@ -133,13 +107,3 @@ def _by_recall(history: Sequence[dict[str, Any]]) -> list[int]:
     """Return the epochs, best first."""
     ranked = sorted(history, key=lambda metrics: (-metrics["recall@1"], metrics["epoch"]))
     return [metrics["epoch"] for metrics in ranked]
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves either the old one or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

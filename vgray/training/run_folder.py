@@ -3,21 +3,17 @@
 ``run.json`` holds the recipe, where the data was and its fingerprint, versions and the command.
 """
 
-import csv
 import json
-import platform
 from collections.abc import Sequence
-from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from vgray import provenance
 from vgray.errors import UserError
 from vgray.recipe import Recipe
 from vgray.training.checkpoints import differences
 
 RUN = "run.json"
-_PACKAGES = ("vgray", "torch", "torchvision", "faiss-gpu", "faiss-cpu", "pytorch-metric-learning")
 
 
 def require_new(folder: Path) -> None:
@@ -97,34 +93,19 @@ def create_run(
         UserError: the folder is not empty or cannot be written.
     """
     require_new(folder)
-    run = {
-        "recipe": recipe.to_dict(),
-        "data": {
-            "uri": data,
-            "fingerprint": fingerprint,
-            "images": num_images,
-            "unreadable": len(skipped),
-        },
-        "versions": {"python": platform.python_version(), **_versions()},
-        "command": list(command),
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    run = provenance.describe(
+        recipe,
+        data=data,
+        fingerprint=fingerprint,
+        num_images=num_images,
+        num_unreadable=len(skipped),
+        command=command,
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("path", "reason"), *skipped])
+        provenance.write_skipped(folder / "skipped.csv", skipped)
         (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", "utf-8")
     except OSError as error:
         raise UserError(
             f"--out {folder}: cannot be written ({error.strerror}); choose another folder"
         ) from None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # one of the two faiss, or a source tree
-            continue
-    return found

@@ -87,7 +87,7 @@ def train(
     history = saved.history if saved else []
     yield from history
     started = perf_counter()
-    if len(history) >= recipe.epochs or (saved and saved.checkpoint is None):
+    if len(history) >= recipe.epochs:
         return
     trainer: Trainer | None = None
     with limited_threads(threads):
