@@ -12,6 +12,7 @@ for _name, _value in {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # and no warning about that
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # 4 ms a report for files that nothing reads
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",  # or Ctrl-C waits for the epochs in flight, 10 minutes long
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the study is the record, not Tune's snapshots
 }.items():
     os.environ.setdefault(_name, _value)

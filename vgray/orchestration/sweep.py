@@ -322,7 +322,9 @@ def _run_trials(
                     verbose=0,
                 ),
             )
-            tuner.fit()
+            # Tune takes the first Ctrl-C itself; a second one, of someone in a hurry, comes here.
+            with contextlib.suppress(KeyboardInterrupt):
+                tuner.fit()
     best = run.write_tables(study, running=False)
     return _outcome(study, best, options, time.monotonic() - started)
 
