@@ -121,9 +121,10 @@ class TestASweep:
         best = json.loads((swept[0] / "best" / "trial.json").read_text())
         trials = pq.read_table(swept[0] / "trials.parquet").to_pylist()
         assert trials[best["trial"]]["recall@1"] == max(row["recall@1"] for row in trials)
-        assert model.recipe.optimizer.name == json.loads(
-            trials[best["trial"]]["settings"]
-        )["optimizer.name"]
+        assert (
+            model.recipe.optimizer.name
+            == json.loads(trials[best["trial"]]["settings"])["optimizer.name"]
+        )
 
     def test_a_finished_run_is_extended_by_resuming_it_with_more_trials(
         self, swept: tuple[Path, str], tmp_path: Path

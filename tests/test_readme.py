@@ -1,0 +1,77 @@
+"""Every command of the README is run: the two set-up commands by .ci/run, the others here."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.startswith("python ")
+]
+# What makes a command small enough for a test; sweeps are checked and planned, not run.
+SMALL = [
+    "--set", "backbone.weights=none", "--set", "image_size=[32,32]", "--set", "batch.places=4",
+    "--set", "backbone.crop_last=2",
+]  # fmt: skip
+
+
+def test_the_two_set_up_commands_are_what_ci_runs() -> None:
+    set_up = [block for block in BLOCKS if block.startswith("python3 -m venv")]
+    assert len(set_up) == 2
+    assert "jobs/tune.py --space optimizers" in set_up[0]
+    assert "pytest" in set_up[1]
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    for mark in ("start", "tests"):
+        assert f"<!-- {mark} -->" in README
+        assert f"readme_command {mark}" in script
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(COMMANDS) >= 6
+    jobs = {command[1] for command in COMMANDS}
+    assert jobs <= {str(path.relative_to(ROOT)) for path in (ROOT / "jobs").glob("*.py")}
+
+
+def test_every_job_is_in_the_readme() -> None:
+    for path in (ROOT / "jobs").glob("*.py"):
+        assert f"`jobs/{path.name}`" in README
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Path:
+    """Where a run NAME lies, stopped by its time budget before its first epoch."""
+    storage = tmp_path_factory.mktemp("readme") / "runs"
+    command = [
+        sys.executable, "jobs/tune.py", "--space", "optimizers", "--data", str(tiny_city), *SMALL,
+        "--num-trials", "1", "--time-budget", "1", "--name", "NAME", "--storage", str(storage),
+    ]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return storage
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_command(command: list[str], storage: Path, tiny_city: Path) -> None:
+    arguments = [str(tiny_city) if word == "DATA" else word for word in command[1:]]
+    if command[1] == "jobs/tune.py":
+        arguments += ["--storage", str(storage)]
+        if "NAME" in command:
+            arguments += ["--dry-run"]
+        else:
+            arguments += ["--data", str(tiny_city), *SMALL] if "DATA" not in command else SMALL
+            arguments += [] if "--dry-run" in command else ["--dry-run"]
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout
