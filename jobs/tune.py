@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,16 +19,17 @@ from vgray.console import (
 )
 from vgray.errors import UserError
 from vgray.orchestration.run_folder import RunFolder, require_writable
-from vgray.orchestration.spaces import known_spaces
+from vgray.orchestration.spaces import absolute_space, default_name, known_spaces
 from vgray.orchestration.summary import show_outcome, show_plan
 from vgray.orchestration.sweep import (
     RunOptions,
     SweepOptions,
     make_plan,
-    require_same_data,
     run_sweep,
     stored_options,
 )
+from vgray.places.files import local_or_uri
+from vgray.recipe import flatten_settings
 
 
 def tune(
@@ -39,6 +39,9 @@ def tune(
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Photos with positions. Left out: the demo city.")
+    ] = None,
+    val: Annotated[
+        str | None, typer.Option(help="Photos to validate on, if those of --data are not split.")
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -88,52 +91,57 @@ def tune(
 ) -> None:
     """Find the best settings of a search space, and train the best model."""
     with user_errors():
+        storage = storage.expanduser().absolute()
         require_writable(storage)
         how = RunOptions(
             address, cpus_per_trial, gpus_per_trial, max_concurrent, parse_duration(time_budget)
         )
-        if known := resume or retry_failed:
+        known = None
+        if resume and retry_failed:
+            raise UserError("--resume and --retry-failed: finish a run first, then retry; give one")
+        if resume or retry_failed:
             given = {
-                "--space": space, "--data": data, "--set": set_, "--epochs": epochs,
+                "--space": space, "--data": data, "--val": val, "--set": set_, "--epochs": epochs,
                 "--seed": seed, "--scheduler": scheduler, "--grace": grace,
                 "--reduction": reduction, "--name": name,
             }  # fmt: skip
-            refuse_given(given, f"{'--resume' if resume else '--retry-failed'} {known}")
-            run = RunFolder.named(storage, known)
+            if retry_failed:
+                given["--num-trials"] = num_trials
+            option, old = ("--resume", resume) if resume else ("--retry-failed", retry_failed)
+            refuse_given(given, f"{option} {old}")
+            run = RunFolder.named(storage, str(old))
             options = stored_options(run)
-            if num_trials:
-                options = replace(options, num_trials=num_trials)
+            options = replace(options, num_trials=num_trials or options.num_trials)
+            known = run.description()["data"]["fingerprint"]
         else:
             if space is None:
                 raise UserError(
                     "--space is missing: say what to vary, as in --space optimizers; known are "
                     + ", ".join(known_spaces())
                 )
-            now = datetime.now().strftime("%Y%m%d-%H%M%S")
-            run = RunFolder.named(storage, name or f"{Path(space).stem}-{now}")
+            run = RunFolder.named(storage, name or default_name(space))
             run.require_new()
-            settings = (DEMO_SETTINGS if data is None else {}) | parse_settings(set_ or [])
+            preset = {**DEMO_SETTINGS} if data is None else {}
+            preset |= flatten_settings(parse_settings(set_ or []))
             options = SweepOptions(
-                space=space,
-                data=data or demo_city(),
-                settings=settings | ({"epochs": epochs} if epochs else {}),
+                space=absolute_space(space),
+                data=local_or_uri(data or demo_city()),
+                val=val and local_or_uri(val),
+                settings=preset | ({"epochs": epochs} if epochs else {}),
                 num_trials=num_trials or (DEMO_TRIALS if data is None else 20),
                 seed=seed or 0,
                 scheduler=scheduler or "asha",
                 grace=grace,
-                reduction=reduction or 3.0,
+                reduction=3.0 if reduction is None else reduction,
             )
         with counting("decoding images") as progress:
-            plan = make_plan(options, progress=progress)
-        show_plan(plan, run, console, dry_run=dry_run)
+            plan = make_plan(options, known_fingerprint=known, progress=progress)
+        show_plan(plan, run, how, console, dry_run=dry_run)
         if dry_run:
             return
-        if known:
-            require_same_data(run.description(), plan, known)
-        outcome = run_sweep(
-            plan, run, how, console, command=sys.argv, retry_failed=bool(retry_failed)
-        )
-        raise typer.Exit(show_outcome(outcome, plan, run, how, console))
+        retry = bool(retry_failed)
+        outcome = run_sweep(plan, run, how, console, command=sys.argv, retry_failed=retry)
+        raise typer.Exit(show_outcome(outcome, plan, run, how))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ ORDER = [
     "vgray.recipe",
     "vgray.provenance",
     "vgray.places",
+    "vgray.console",
     "vgray.models",
     "vgray.retrieval",
     "vgray.training",
     "vgray.orchestration",
-    "vgray.console",
 ]
 
 

@@ -66,6 +66,9 @@ def test_unknown_name_lists_the_known_ones(family: str) -> None:
         ({"optimizer.lr": float("nan")}, "optimizer.lr: found nan"),
         ({"optimizers.lr": 1}, "did you mean 'optimizer'"),
         ({"epochs": 0}, "epochs: found 0"),
+        ({"epochs": True}, "epochs: found True; give a number"),
+        ({"schedule.name": "multistep", "schedule.milestones": [True]}, "found [True]; give"),
+        ({"optimizer.weight_decay": False}, "optimizer.weight_decay: found False"),
         ({"epochs": 1.5}, "epochs: found 1.5"),
         ({"image_size": [64]}, "image_size"),
         ({"seed": -1}, "seed: found -1"),
@@ -145,5 +148,8 @@ def test_front_door() -> None:
 
     assert callable(vgray.load_model)
     assert callable(vgray.load_manifest)
+    assert "gem" in vgray.models.AGGREGATORS
+    assert callable(vgray.retrieval.positives_within)
+    assert "triplet" in vgray.training.LOSSES
     with pytest.raises(AttributeError, match="no attribute 'load_modal'"):
         _ = vgray.load_modal

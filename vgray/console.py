@@ -120,3 +120,12 @@ def refuse_given(options: Mapping[str, object], because: str) -> None:
     given = [option for option, value in options.items() if value is not None]
     if given:
         raise UserError(f"{because}: takes its settings from the run; leave out {', '.join(given)}")
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a time as ``3 h 20 min``, ``3 min 20 s`` or ``20 s``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

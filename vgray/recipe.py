@@ -227,7 +227,7 @@ class MultiStep(_Schedule):
 
 
 class Plateau(_Schedule):
-    """The learning rate times ``factor`` when recall@1 has not risen for ``patience`` epochs."""
+    """The learning rate times ``factor`` when recall@1 has not risen for over ``patience`` epochs."""
 
     name: Literal["plateau"] = "plateau"
     factor: float = Field(0.1, gt=0, lt=1)
@@ -336,9 +336,15 @@ class Recipe(Settings):
                 and what is allowed.
         """
         try:
-            return cls.model_validate(values)
+            recipe = cls.model_validate(values)
         except ValidationError as error:
             raise UserError(_explain(error)) from None
+        for path, value in flatten_settings(values).items():
+            # No setting is true or false, and pydantic takes them for 1 and 0.
+            parts = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(part, bool) for part in parts):
+                raise UserError(f"{path}: found {value!r}; give a number, or leave it out")
+        return recipe
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -402,6 +408,13 @@ def merge_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> di
             group.clear()
         group[key] = settings[path]
     return merged
+
+
+def absolute_weights(weights: str) -> str:
+    """Return ``backbone.weights`` with a file's path made absolute: trials run in other folders."""
+    if weights in ("imagenet", "none", ""):
+        return weights
+    return str(Path(weights).expanduser().absolute())
 
 
 def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -115,6 +115,60 @@ def test_other_mistakes(tmp_path: Path) -> None:
         ResNet18(weights=str(tmp_path / "nested.pth"))
 
 
+def test_the_keys_that_are_there_are_named(
+    tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    other = {"encoder.weight": state["conv1.weight"]}
+    with pytest.raises(UserError, match=r"unexpected nothing, found encoder\.weight"):
+        ResNet18(weights=write(tmp_path / "other.safetensors", other))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone.model."])
+def test_a_wrapper_s_prefix_is_left_out(
+    tmp_path: Path,
+    state: dict[str, torch.Tensor],
+    prefix: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wrapped = {prefix + key: value for key, value in state.items()}
+    wrapped["aggregator.p"] = torch.ones(1)
+    with caplog.at_level("INFO"):
+        backbone = ResNet18(weights=write(tmp_path / "wrapped.pth", wrapped))
+    torch.testing.assert_close(backbone.blocks[0].conv1.weight.data, state["conv1.weight"])
+    assert f"begin with {prefix}, left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}, "conv1.weight holds values that"),
+        ({1: torch.zeros(1)}, "no state dict"),
+    ],
+)
+def test_what_no_network_has_is_refused(
+    tmp_path: Path, state: dict[str, torch.Tensor], change: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        ResNet18(weights=write(tmp_path / "odd.pth", {**state, **change}))
+
+
+def test_homes_and_empty_names(
+    tmp_path: Path, state: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "w.pth", state)
+    ResNet18(weights="~/w.pth")
+    for name in ("~/w.pth", "w.pth", "./w.pth"):
+        assert weights.absolute_weights(name) == str(tmp_path / "w.pth")
+    for name in ("imagenet", "none", ""):
+        assert weights.absolute_weights(name) == name
+    for name in ("", "~nobody-of-this-name/w.pth"):
+        with pytest.raises(UserError, match="no such file") as caught:
+            ResNet18(weights=name)
+        assert "\n" not in str(caught.value)
+
+
 def test_failed_download_says_how_to_go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("no route to host\nand more")

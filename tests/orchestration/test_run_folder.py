@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> RunFolder:
 def study(run: RunFolder) -> optuna.Study:
     """Four trials: finished (best 40 at epoch 2), stopped early (20), failed (90!), interrupted."""
     study = studies.open_study(run.journal)
-    search = StudySearch(study, SPACE, BASE, seed=0)
+    search = StudySearch(study, SPACE, BASE, num_to_run=9, seed=0, trials=run.trials)
     recalls = {"finished": [10, 40, 30], "stopped": [20], "failed": [90], "interrupted": [15]}
     for name, values in recalls.items():
         config = search.suggest(name)
@@ -141,8 +141,23 @@ def test_two_sweeps_in_one_folder_are_refused(run: RunFolder) -> None:
         pass
 
 
+def test_the_best_that_was_just_replaced_on_disk_is_found(
+    run: RunFolder, study: optuna.Study
+) -> None:
+    """Stopped when a trainer had dropped the best epoch for a better one that is not told yet."""
+    folder = run.trials / "0000"
+    (folder / "epoch-0002").rename(folder / "epoch-0004")
+    history = [_metrics(2, 40), _metrics(4, 55)]
+    (folder / "epoch-0004" / "metrics.json").write_text(json.dumps({"history": history}))
+    best = run.write_tables(study, running=False)
+    assert best is not None
+    assert best.metrics["recall@1"] == 55
+    assert json.loads((run.best / "trial.json").read_text()) == {"trial": 0, "epoch": 4}
+
+
 def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     require_writable(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         require_writable(tmp_path / "file" / "runs")

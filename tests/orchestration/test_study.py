@@ -1,6 +1,7 @@
 """The study is the record of a sweep: what it is told, and what a sweep is resumed from."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,10 @@ import pytest
 from optuna.trial import TrialState
 
 from vgray.orchestration import study as studies
-from vgray.orchestration.report import epoch_report, failure_report
+from vgray.orchestration.report import epoch_report, failure_report, reported_metrics
 from vgray.orchestration.rungs import default_grace, expected_epochs, rungs
 from vgray.orchestration.scheduler import StudyASHA
-from vgray.orchestration.search import StudySearch
+from vgray.orchestration.search import StudySearch, record_epoch, tell_what_was_ending
 from vgray.orchestration.spaces import load_space
 from vgray.recipe import Recipe
 
@@ -22,8 +23,8 @@ SPACE = load_space("optimizers")
 BASE = Recipe(epochs=EPOCHS).with_settings(SPACE.base)
 
 
-def _search(study: optuna.Study) -> StudySearch:
-    return StudySearch(study, SPACE, BASE, seed=3)
+def _search(study: optuna.Study, num_to_run: int = 100, trials: Path = Path()) -> StudySearch:
+    return StudySearch(study, SPACE, BASE, num_to_run=num_to_run, seed=3, trials=trials)
 
 
 def _report(epoch: int, recall: float, number: int = 0) -> dict[str, Any]:
@@ -137,6 +138,39 @@ def test_what_a_killed_process_left_half_written_is_mended(journal: Path) -> Non
         assert search.suggest(str(i))["number"] == i + 1
 
 
+def test_no_more_is_suggested_than_is_to_be_run(journal: Path) -> None:
+    search = _search(studies.open_study(journal), num_to_run=1)
+    assert isinstance(search.suggest("a"), dict)
+    assert search.suggest("b") == "FINISHED"
+
+
+def test_settings_that_cannot_be_drawn_are_a_failed_trial(journal: Path) -> None:
+    def fails_at_first(trial: Any) -> None:
+        SPACE.suggests[0](trial)
+        if len(study.trials) == 1:
+            raise ZeroDivisionError("division by zero")
+
+    study = studies.open_study(journal)
+    space = replace(SPACE, suggests=[fails_at_first])
+    search = StudySearch(study, space, BASE, num_to_run=2, seed=0, trials=Path())
+    assert search.suggest("a")["number"] == 1
+    assert study.trials[0].state == TrialState.FAIL
+    assert "ZeroDivisionError" in study.trials[0].user_attrs[studies.FAILURE]
+
+
+def test_a_lost_trial_says_what_was_the_matter(journal: Path, tmp_path: Path) -> None:
+    study = studies.open_study(journal)
+    search = _search(study, trials=tmp_path)
+    (tmp_path / "0000").mkdir()
+    (tmp_path / "0000" / "failure.txt").write_text("Traceback\nOSError: [Errno 28] No space left\n")
+    for name in ("a", "b"):
+        search.suggest(name)
+        search.on_trial_complete(name, error=True)
+    failures = [trial.user_attrs[studies.FAILURE] for trial in study.trials]
+    assert failures[0].endswith("OSError: [Errno 28] No space left")
+    assert failures[1].endswith("killed, or its machine was lost")
+
+
 def test_failed_trials_are_retried_under_their_folder(journal: Path) -> None:
     study = studies.open_study(journal)
     search = _search(study)
@@ -153,6 +187,7 @@ def test_failed_trials_are_retried_under_their_folder(journal: Path) -> None:
     config = search.suggest("again")
     assert config["folder"] == configs[1]["folder"]
     assert config["recipe"] == configs[1]["recipe"]
+    assert study.trials[3].params == study.trials[1].params != {}
     search.on_trial_complete("again", _report(EPOCHS, 30.0))
     assert [trial.number for trial in studies.latest_trials(study)] == [0, 3, 2]
     assert studies.num_unfinished(study, 3) == 0
@@ -212,20 +247,61 @@ def test_rungs_are_restored_from_the_study(journal: Path) -> None:
     assert stopped == {0: EPOCHS, 1: 1, 2: EPOCHS, 3: 3}
 
 
-def test_a_decision_that_was_lost_is_made_again(journal: Path) -> None:
-    """Killed between the report of a poor epoch and the stop, the trial is stopped on resuming."""
+def test_trials_at_work_are_in_the_rungs_of_a_resumed_sweep(journal: Path) -> None:
+    """Two trials pass a rung and the sweep is killed: on resuming neither is compared again."""
+    study = studies.open_study(journal)
+    search, scheduler = _search(study), StudyASHA(study, epochs=EPOCHS, grace=1, reduction=3.0)
+    for number, recall in enumerate([50.0, 60.0]):
+        trial = SimpleNamespace(config=search.suggest(str(number)), trial_id=f"tune's {number}")
+        scheduler.on_trial_add(None, trial)
+        assert scheduler.on_trial_result(None, trial, _report(1, recall)) == "CONTINUE"
+        search.on_trial_result(str(number), _report(1, recall))
+
+    study = studies.open_study(journal)
+    restored = StudyASHA(study, epochs=EPOCHS, grace=1, reduction=3.0)
+    assert _recorded(restored) == _recorded(scheduler)
+    search = _search(study)
+    trials = [SimpleNamespace(config=search.suggest(f"again {i}"), trial_id="x") for i in range(2)]
+    for trial, recall in ((trials[1], 60.0), (trials[0], 50.0)):
+        restored.on_trial_add(None, trial)
+        assert restored.on_trial_result(None, trial, _report(1, recall)) == "CONTINUE"
+
+
+def test_a_decision_that_was_not_recorded_is_made_again(journal: Path) -> None:
+    """Killed between the decision to stop a trial and the record of it, it is stopped again."""
     study = studies.open_study(journal)
     search = _search(study)
     search.suggest("good")
     search.on_trial_complete("good", _report(1, 90.0))
     search.suggest("poor")
-    search.on_trial_result("poor", _report(1, 10.0))
 
     study = studies.open_study(journal)
     scheduler = StudyASHA(study, epochs=EPOCHS, grace=1, reduction=3.0)
     trial = SimpleNamespace(config=_search(study).suggest("again"), trial_id="new")
     scheduler.on_trial_add(None, trial)
     assert scheduler.on_trial_result(None, trial, _report(1, 10.0)) == "STOP"
+
+
+@pytest.mark.parametrize("reported", [False, True])
+def test_an_end_that_was_not_told_is_told_on_resuming(journal: Path, reported: bool) -> None:
+    """Killed between the record of the end and Optuna's being told, a trial does not go on."""
+    study = studies.open_study(journal)
+    search = _search(study)
+    for name, epoch in (("stopped", 2), ("finished", EPOCHS)):
+        search.suggest(name)
+        search.on_trial_result(name, _report(1, 10.0))
+        trial = search._ot_trials[name]
+        last = reported_metrics(_report(epoch, 20.0))
+        trial.set_user_attr(studies.ENDING, last)
+        if reported:
+            record_epoch(study, trial, last)
+
+    study = studies.open_study(journal)
+    tell_what_was_ending(study)
+    stopped, finished = study.trials
+    assert (stopped.state, finished.state) == (TrialState.PRUNED, TrialState.COMPLETE)
+    assert stopped.intermediate_values == {1: 10.0, 2: 20.0}
+    assert finished.value == 20.0
 
 
 def test_a_failed_trial_is_stopped_and_leaves_no_mark_in_the_rungs(journal: Path) -> None:

@@ -1,6 +1,7 @@
 """The demo city: its camera, its plan, and its files."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,13 +16,13 @@ from PIL import Image
 from vgray.errors import UserError
 from vgray.places import demo_city
 from vgray.places.demo_city import CitySettings, generate, survey
-from vgray.places.demo_city.camera import Camera
+from vgray.places.demo_city.camera import GROUND, WALL, Camera, cast
 from vgray.places.demo_city.hashing import generator
 from vgray.places.demo_city.light import DAY, DUSK, NIGHT, conditions
-from vgray.places.demo_city.raycast import GROUND, WALL, cast
 from vgray.places.demo_city.render import photograph
 from vgray.places.demo_city.scene import Scene, scene_around
 from vgray.places.filenames import VprName, parse_vpr_name
+from vgray.places.store import cache_folder
 
 TINY = CitySettings(places=10, width=32, height=24, images_per_place=4, seed=3)
 
@@ -281,6 +282,51 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_removes_what_a_killed_one_left_but_not_what_a_living_one_makes(
+    tmp_path: Path,
+) -> None:
+    settings = CitySettings(places=5, width=16, height=16, images_per_place=2)
+    code = (
+        "import signal\n"
+        "from vgray.places.demo_city import CitySettings, generate\n"
+        "def stop(done, total):\n"
+        "    print('begun', flush=True)\n"
+        "    signal.pause()\n"
+        f"generate({settings!r}, {str(tmp_path / 'city')!r}, workers=1, progress=stop)"
+    )
+    other = tmp_path / ".city.v2.01234567.partial"  # of another folder, city.v2
+    (other / "city").mkdir(parents=True)
+    (other / "lock").touch()
+    maker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == "begun\n"
+        (unfinished,) = {*tmp_path.glob("*.partial")} - {other}
+        generate(settings, tmp_path / "city", workers=1)
+        assert unfinished.is_dir()
+    finally:
+        maker.kill()
+        maker.communicate()
+    shutil.rmtree(tmp_path / "city")
+    generate(settings, tmp_path / "city", workers=1)
+    assert {*tmp_path.iterdir()} == {tmp_path / "city", other}
+
+
+def test_photographs_are_on_the_disk_before_the_city_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def sync() -> None:
+        assert not (tmp_path / "city").exists()
+        written.extend(tmp_path.rglob("*.jpg"))
+
+    monkeypatch.setattr(os, "sync", sync)
+    settings = CitySettings(places=5, width=16, height=16, images_per_place=2)
+    generate(settings, tmp_path / "city", workers=1)
+    assert len(written) == survey.count_photos(settings)
+
+
 def test_a_folder_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="could not be written"):
@@ -291,10 +337,11 @@ def test_the_default_city_is_made_once_by_whoever_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "from vgray.places.demo_city import cache, CitySettings\n"
-        "tiny = CitySettings(places=5, width=16, height=16, images_per_place=2)\n"
-        "cache.CitySettings = lambda: tiny\n"
-        "print(cache.default_city())"
+        "import sys, vgray.places.demo_city\n"
+        "made = sys.modules['vgray.places.demo_city.generate']\n"
+        "tiny = made.CitySettings(places=5, width=16, height=16, images_per_place=2)\n"
+        "made.CitySettings = lambda: tiny\n"
+        "print(made.default_city())"
     )
     home = str(Path(demo_city.__path__[0]).parents[2])
     environment = {**os.environ, "VGRAY_CACHE": str(tmp_path), "PYTHONPATH": home}
@@ -311,10 +358,21 @@ def test_the_default_city_is_made_once_by_whoever_comes_first(
 
     settings = CitySettings(places=5, width=16, height=16, images_per_place=2)
     monkeypatch.setenv("VGRAY_CACHE", str(tmp_path))
-    monkeypatch.setattr("vgray.places.demo_city.cache.CitySettings", lambda: settings)
+    monkeypatch.setattr(sys.modules[generate.__module__], "CitySettings", lambda: settings)
     started = time.monotonic()
     assert demo_city.default_city() == folder
     assert time.monotonic() - started < 1.0
+
+
+def test_the_default_city_lies_in_the_cache_folder_of_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = CitySettings(places=5, width=16, height=16, images_per_place=2)
+    monkeypatch.setattr(sys.modules[generate.__module__], "CitySettings", lambda: settings)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VGRAY_CACHE", "~/x")
+    assert demo_city.default_city() == tmp_path / "x" / "demo-city" / settings.key()
+    assert cache_folder() == tmp_path / "x"
 
 
 def test_another_generator_or_other_settings_have_another_key(

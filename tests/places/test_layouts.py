@@ -288,7 +288,8 @@ def test_photos_with_gps(tmp_path: Path) -> None:
     assert rows["IMG_2.png"]["heading_deg"] is None and rows["IMG_2.png"]["taken_at"] is None
     assert rows["IMG_3.heic"]["lon"] < 0 and rows["IMG_3.heic"]["taken_at"].startswith("2020")
     assert left_out(table) == {
-        "photo without GPS": ["broken.jpg", "empty.jpg", "no_gps.jpg", "null_island.jpg"]
+        "photo without GPS": ["broken.jpg", "no_gps.jpg", "null_island.jpg"],
+        "empty file": ["empty.jpg"],
     }
 
 

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as image_functional
 from vgray.errors import UserError
 from vgray.models.aggregators import AGGREGATORS
 from vgray.models.backbones import BACKBONES
-from vgray.places.images import UnreadableImage, read_image
+from vgray.places.images import COLOUR_MODES, UnreadableImage, read_image
 from vgray.recipe import Recipe
 
 Photo: TypeAlias = str | Path | Image.Image
@@ -24,7 +24,6 @@ Photo: TypeAlias = str | Path | Image.Image
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"))
 _BLOCK = 64  # images described at once: enough for a GPU, little memory
 
 
@@ -146,7 +145,7 @@ def _read_file(path: str | Path, size_px: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _squash(image: Image.Image, size_px: tuple[int, int]) -> NDArray[np.uint8]:
     """Turn a decoded image upright and resize it, as files are."""
-    if image.mode not in _MODES:
+    if image.mode not in COLOUR_MODES:
         raise UserError(f"an image of mode {image.mode}; give one of 8-bit grey or RGB")
     upright = ImageOps.exif_transpose(image).convert("RGB")
     height, width = size_px

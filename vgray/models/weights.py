@@ -2,10 +2,11 @@
 
 import functools
 import logging
+import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,15 +70,17 @@ def load_backbone_weights(
     tensors = dict(chain(network.named_parameters(), network.named_buffers()))
     ours = {id(t) for part in kept for t in chain(part.parameters(), part.buffers())}
     needed = {name: tensor for name, tensor in tensors.items() if id(tensor) in ours}
+    state = _without_prefix(state, needed, weights)
     # Files older than torch 0.4 lack this counter, which nothing here reads.
-    missing = [n for n in needed if n not in state and not n.endswith("num_batches_tracked")]
+    missing = _missing(needed, state)
     parts = {name.partition(".")[0] for name in needed}
     unexpected = [n for n in state if n not in tensors and n.partition(".")[0] in parts]
     if missing or unexpected:
         raise UserError(
             f"backbone.weights={weights}: does not fit the backbone; "
-            f"missing {_some(missing)}, unexpected {_some(unexpected)}; give a state dict with "
-            "torchvision's keys, or crop the blocks that it lacks (backbone.crop_last)"
+            f"missing {_some(missing)}, unexpected {_some(unexpected)}, found {_some(list(state))}; "
+            "give a state dict with torchvision's keys, or crop the blocks that it lacks "
+            "(backbone.crop_last)"
         )
     for name, tensor in needed.items():
         if name in state and state[name].shape != tensor.shape:
@@ -85,11 +88,43 @@ def load_backbone_weights(
                 f"backbone.weights={weights}: {name} has shape {tuple(state[name].shape)}, "
                 f"expected {tuple(tensor.shape)}; give weights of this backbone"
             )
+        if name in state and not state[name].isfinite().all():
+            raise UserError(
+                f"backbone.weights={weights}: {name} holds values that are not finite numbers; "
+                "give weights of a training that did not diverge"
+            )
     ignored = [n for n in state if n not in needed]
     logger.debug("backbone.weights=%s: ignored %s", weights, _some(ignored))
     # A copy, because training must not write into the state that is kept for the next trial.
     fill = {name: _as_parameter(state.get(name), tensor) for name, tensor in needed.items()}
     network.load_state_dict(fill, strict=False, assign=True)
+
+
+def absolute_weights(weights: str) -> str:
+    """Return a weights file's absolute path, which holds in every folder; a name stays as it is."""
+    if weights in ("", "imagenet", "none"):
+        return weights
+    return os.path.abspath(os.path.expanduser(weights))  # noqa: PTH100, PTH111 (no error for ~x)
+
+
+def _missing(needed: Iterable[str], state: Mapping[str, Tensor]) -> list[str]:
+    return [n for n in needed if n not in state and not n.endswith("num_batches_tracked")]
+
+
+def _without_prefix(
+    state: dict[str, Tensor], needed: Iterable[str], weights: str
+) -> dict[str, Tensor]:
+    """Return ``state`` without what wrappers put before the keys (``module.``), if then all fit."""
+    if not _missing(needed, state):
+        return state
+    first = next(iter(needed))
+    for key in state:
+        prefix = key.removesuffix(first)
+        inner = {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
+        if prefix != key and prefix and not _missing(needed, inner):
+            logger.info("backbone.weights=%s: the keys begin with %s, left out", weights, prefix)
+            return inner
+    return state
 
 
 def _as_parameter(value: Tensor | None, like: Tensor) -> Tensor:
@@ -122,12 +157,15 @@ def _download(url: str, name: str) -> dict[str, Tensor]:
 
 
 def _read_file(path: str) -> dict[str, Tensor]:
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
+        if not path:
+            raise FileNotFoundError(0, "the name is empty")
         stat = file.stat()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who does not exist
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"backbone.weights={path}: no such file ({error.strerror}); expected imagenet, none, "
+            f"backbone.weights={path}: no such file ({reason}); expected imagenet, none, "
             "or the path of a .safetensors, .pth or .pt file"
         ) from None
     # Time and size are part of the key, so that a file that was replaced is read again.
@@ -159,7 +197,9 @@ def _read_file_version(path: str, _mtime_ns: int, _size: int) -> dict[str, Tenso
         raise UserError(
             f"backbone.weights={path}: cannot be read ({reason}); fetch the file again"
         ) from None
-    if not isinstance(values, dict) or not all(isinstance(v, Tensor) for v in values.values()):
+    if not isinstance(values, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in values.items()
+    ):
         raise UserError(
             f"backbone.weights={path}: found no state dict (a dict of name -> tensor); save the "
             "network's state_dict() itself"

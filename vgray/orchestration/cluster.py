@@ -45,19 +45,26 @@ def connect(address: str | None) -> Cluster:
     """
     for name in ("ray", "ray.tune", "ray._private"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address and address.startswith("ray://"):
+        raise UserError(
+            f"--address {address}: Ray's client protocol cannot run a sweep; run this job on the "
+            "cluster with 'ray job submit', or give the head's address, as in 10.0.0.1:6379"
+        )
     try:
         context = ray.init(
             address=address or "local",
-            include_dashboard=True if address is None else None,
+            include_dashboard=None if address else True,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            configure_logging=True,
         )
-    except ConnectionError as error:
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        if not address:
+            raise
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"--address {address}: no cluster answers ({reason}); start one with 'ray up "
-            "cluster.yaml' or leave --address out to use this machine"
+            f"--address {address}: no cluster to be had ({reason}); give the address of a running "
+            "one, or leave --address out to use this machine"
         ) from None
     resources = ray.cluster_resources()
     url = context.dashboard_url
@@ -76,10 +83,20 @@ class TrialResources:
     cpus: float
     gpus: float
 
+    def describe(self) -> str:
+        """Return what a trial takes, in words."""
+        gpus = f" and {self.gpus:g} GPU{'s'[: self.gpus > 1]}" if self.gpus else ""
+        return f"{self.cpus:g} CPU{'s'[: self.cpus != 1]}{gpus}"
+
     @property
     def threads(self) -> int:
         """Threads to compute with."""
         return max(1, int(self.cpus))
+
+    @property
+    def device(self) -> str | None:
+        """The device to compute on: the CPU, or None for the GPU that Ray gives the trial."""
+        return None if self.gpus else "cpu"
 
 
 def trial_resources(
@@ -93,23 +110,32 @@ def trial_resources(
     Raises:
         UserError: no node has as much as is asked for.
     """
-    gpus = gpus_per_trial if gpus_per_trial is not None else (1.0 if cluster.gpus else 0.0)
+    nodes = [
+        (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in _alive()
+    ]
+    most_gpus = max(has_gpus for _, has_gpus in nodes)
+    gpus = gpus_per_trial if gpus_per_trial is not None else min(1.0, most_gpus)
+    if gpus > most_gpus:
+        raise UserError(
+            f"--gpus-per-trial {gpus:g}: the largest node of the cluster has {most_gpus:g}; "
+            f"give at most {most_gpus:g}"
+        )
+    if gpus > 1 and gpus != int(gpus):
+        raise UserError(f"--gpus-per-trial {gpus:g}: give a whole number, or a part of one GPU")
+    fitting = [(has_cpus, has_gpus) for has_cpus, has_gpus in nodes if has_gpus >= gpus]
     if cpus_per_trial is not None:
         cpus = cpus_per_trial
     elif gpus:
-        cpus = max(1.0, float(int(cluster.cpus / max(cluster.gpus / gpus, 1.0))))
+        cpus = max(1.0, float(min(int(c / (g / gpus)) for c, g in fitting)))
     else:
         cpus = 1.0
-    for option, asked, kind in (
-        ("--gpus-per-trial", gpus, "GPU"),
-        ("--cpus-per-trial", cpus, "CPU"),
-    ):
-        has = max((node["Resources"].get(kind, 0.0) for node in _alive()), default=0.0)
-        if asked > has:
-            raise UserError(
-                f"{option} {asked:g}: the largest node of the cluster has {has:g}; "
-                f"give at most {has:g}"
-            )
+    most_cpus = max(has_cpus for has_cpus, _ in fitting)
+    if cpus > most_cpus:
+        with_gpus = f" with {gpus:g} GPUs" if gpus else ""
+        raise UserError(
+            f"--cpus-per-trial {cpus:g}: the largest node{with_gpus} has {most_cpus:g}; "
+            f"give at most {most_cpus:g}"
+        )
     return TrialResources(cpus, gpus)
 
 

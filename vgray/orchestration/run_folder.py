@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
 from vgray import provenance
-from vgray.errors import UserError
+from vgray.errors import UserError, nearest_name
 from vgray.orchestration import study as studies
 from vgray.orchestration.report import EPOCH, METRIC
 
@@ -66,7 +66,7 @@ class RunFolder:
             raise UserError(
                 f"--name {name!r}: not a folder name; use letters, digits, '.', '_', '+' and '-'"
             )
-        return cls(storage.expanduser().absolute() / name)
+        return cls(storage / name)
 
     @property
     def name(self) -> str:
@@ -99,10 +99,8 @@ class RunFolder:
             UserError: it exists.
         """
         if self.path.exists():
-            raise UserError(
-                f"--name {self.name}: {self.path} exists; choose another name, or go on with it: "
-                f"--resume {self.name}"
-            )
+            go_on = f", or go on with it: --resume {self.name}" if self.exists() else ""
+            raise UserError(f"--name {self.name}: {self.path} exists; choose another name{go_on}")
 
     def create(self, description: dict[str, Any], skipped: Sequence[tuple[str, str]]) -> None:
         """Make the folder and write what the run is.
@@ -111,15 +109,22 @@ class RunFolder:
             UserError: the folder exists already, or cannot be written.
         """
         self.require_new()
+        temporary = self.path.with_name(f".{self.name}.{os.getpid()}")
         try:
-            self.trials.mkdir(parents=True)
-            provenance.write_skipped(self.path / "skipped.csv", skipped)
-            _write(self.path / "recipe.json", json.dumps(description, indent=2).encode() + b"\n")
+            (temporary / "trials").mkdir(parents=True)
+            provenance.write_skipped(temporary / "skipped.csv", skipped)
+            _write_json(temporary / "recipe.json", description)
+            temporary.rename(self.path)
         except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise UserError(
                 f"--storage {self.path.parent}: cannot be written ({error.strerror}); "
                 "choose another folder"
             ) from None
+
+    def describe_again(self, description: dict[str, Any]) -> None:
+        """Write anew what the run is: a sweep may be resumed with more trials."""
+        _write_json(self.path / "recipe.json", description)
 
     def description(self) -> dict[str, Any]:
         """Read what the run is.
@@ -131,8 +136,10 @@ class RunFolder:
             description: dict[str, Any] = json.loads((self.path / "recipe.json").read_bytes())
         except (OSError, ValueError):
             there = sorted(path.parent.name for path in self.path.parent.glob("*/recipe.json"))
-            known = f"runs there: {', '.join(there)}" if there else "there are no runs there"
-            raise UserError(f"{self.path}: is no run of vgray; {known}") from None
+            known = f"; runs there: {', '.join(there)}" if there else "; there are no runs there"
+            raise UserError(
+                f"{self.path}: is no run of vgray{nearest_name(self.name, there)}{known}"
+            ) from None
         return description
 
     @contextlib.contextmanager
@@ -172,13 +179,13 @@ class RunFolder:
             _write_table(self.path / "trials.parquet", rows)
         best = best_trial(trials)
         if best and not (running and best.trial.state == TrialState.RUNNING):
-            self._copy_best(best)
+            best = self._copy_best(best)
         return best
 
     def checkpoint(self, best: BestTrial) -> Path:
         """Return the folder of a trial's best checkpoint."""
         folder = f"{studies.folder_number(best.trial):04d}"
-        return self.trials / folder / f"epoch-{best.metrics[EPOCH]:04d}"
+        return self.trials / folder / _checkpoint_name(best.metrics)
 
     def drop_leftovers(self, trial: FrozenTrial) -> None:
         """Free the disk of what only an unfinished trial needs.
@@ -195,12 +202,17 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
         (keep / "training_state.pt").unlink(missing_ok=True)
 
-    def _copy_best(self, best: BestTrial) -> None:
+    def _copy_best(self, best: BestTrial) -> BestTrial:
         source = self.checkpoint(best)
+        if not source.is_dir():
+            best = self._best_on_disk(best)
+            source = self.checkpoint(best)
         mark = json.dumps({"trial": best.trial.number, "epoch": best.metrics[EPOCH]})
         marker = self.best / "trial.json"
         if not source.is_dir() or (marker.exists() and marker.read_text() == mark):
-            return
+            return best
+        for leftover in self.path.glob("best-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix="best-", dir=self.path))
         try:
             shutil.copytree(
@@ -215,22 +227,31 @@ class RunFolder:
             temporary.rename(self.best)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        return best
+
+    def _best_on_disk(self, best: BestTrial) -> BestTrial:
+        """Return the trial with the epoch that its folder says is best.
+
+        A trainer may have checkpointed a better epoch, and dropped the one that was best, in the
+        moment before the sweep was stopped.
+        """
+        for metrics_file in sorted(self.checkpoint(best).parent.glob("epoch-*/metrics.json")):
+            history = json.loads(metrics_file.read_bytes())["history"]
+            better = max(history, key=lambda metrics: metrics[METRIC])
+            if metrics_file.parent.name == _checkpoint_name(better):
+                best = BestTrial(best.trial, better)
+        return best
 
 
 def require_writable(storage: Path) -> None:
-    """Check that runs can be written in ``storage``, which is made if need be.
+    """Check that runs can be written in ``storage``, without making it.
 
     Raises:
         UserError: they cannot.
     """
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=storage):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--storage {storage}: cannot be written ({error.strerror}); choose another folder"
-        ) from None
+    there = next(path for path in (storage, *storage.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--storage {storage}: cannot be written; choose another folder")
 
 
 def trial_epochs(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -258,10 +279,14 @@ def best_trial(trials: Sequence[FrozenTrial]) -> BestTrial | None:
 def _trial_row(trial: FrozenTrial, *, running: bool) -> dict[str, Any]:
     epochs = trial_epochs(trial)
     best = best_epoch(trial) or {}
-    is_running = running and trial.state == TrialState.RUNNING
+    status = STATUS[trial.state]
+    if trial.state == TrialState.RUNNING and running:
+        status = "running"
+    elif trial.state == TrialState.RUNNING and not epochs:
+        status = "waiting"  # asked for, and never begun
     return {
         "trial": trial.number,
-        "status": "running" if is_running else STATUS[trial.state],
+        "status": status,
         "settings": json.dumps(trial.user_attrs.get(studies.SETTINGS)),
         "recipe": json.dumps(trial.user_attrs.get(studies.RECIPE)),
         "epochs": len(epochs),
@@ -283,10 +308,15 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     temporary.replace(path)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_json(path: Path, values: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+        file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _checkpoint_name(metrics: dict[str, Any]) -> str:
+    return f"epoch-{metrics[EPOCH]:04d}"

@@ -4,10 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from vgray.orchestration.report import EPOCH, FAILURE, METRIC
+from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER
 from vgray.orchestration.study import latest_trials
 
 
@@ -15,9 +14,9 @@ class StudyASHA(ASHAScheduler):
     """ASHA whose rungs are those of the study, so that a resumed sweep goes on with them.
 
     Ray Tune does not keep a scheduler's state. Here it follows from the study: every recall that
-    was recorded is fed in again, under the trial's number in the study. Of an interrupted trial
-    the last epoch is left out: the trial reports it again, and is stopped now if it should have
-    been then.
+    was recorded is fed in again, under the trial's number in the study. Tune shows an epoch to the
+    searcher only when the trial goes on behind it, so what an interrupted trial has on record was
+    decided, and what was not decided it reports again.
     """
 
     def __init__(self, study: optuna.Study, *, epochs: int, grace: int, reduction: float) -> None:
@@ -31,9 +30,7 @@ class StudyASHA(ASHAScheduler):
         )
         for trial in latest_trials(study):
             values = sorted(trial.intermediate_values.items())
-            if trial.state == TrialState.RUNNING:
-                values = values[:-1]
-            past = SimpleNamespace(config={"number": trial.number})
+            past = SimpleNamespace(config={NUMBER: trial.number})
             if values:
                 self.on_trial_add(None, past)
             for epoch, value in values:
@@ -66,4 +63,4 @@ class StudyASHA(ASHAScheduler):
 
 
 def _by_number(trial: Any) -> SimpleNamespace:
-    return SimpleNamespace(trial_id=trial.config["number"])
+    return SimpleNamespace(trial_id=trial.config[NUMBER])

@@ -1,22 +1,28 @@
 """What a person sees of a running sweep: a live table, or plain lines without a terminal."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 from ray.tune import Callback
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from vgray.console import describe_duration
+from vgray.orchestration import study as studies
 from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER, reported_metrics
-from vgray.orchestration.run_folder import RunFolder
+from vgray.orchestration.run_folder import STATUS, RunFolder, best_epoch, trial_epochs
 from vgray.recipe import describe_settings
 
 # Rows shown at most: the running trials and the best of the others.
 MAX_ROWS = 20
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,17 +38,40 @@ class TrialLine:
     high: float | None = None
     images_per_s: float = 0.0
     status: str = "starting"
+    has_begun: bool = False
+    """Whether a process has worked on it since this sweep was started or resumed."""
 
     @property
     def is_live(self) -> bool:
         """Whether the trial is at work."""
         return self.status in ("starting", "running", "restarting")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trial is over."""
+        return not self.is_live and self.status != "waiting"
+
     def recall(self) -> str:
         """Return the best recall@1 with its interval, as text."""
         if self.best is None:
             return "–"
         return f"{self.best:5.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def trial_line(trial: FrozenTrial) -> TrialLine:
+    """Return the line of a trial that has epochs on record since before this sweep's start."""
+    best = best_epoch(trial) or {}
+    status = STATUS[trial.state] if trial.state.is_finished() else "waiting"
+    return TrialLine(
+        number=trial.number,
+        setting=describe_settings(trial.user_attrs.get(studies.SETTINGS)),
+        epochs=trial.user_attrs[studies.RECIPE]["epochs"],
+        epoch=len(trial_epochs(trial)),
+        best=best.get(METRIC),
+        low=best.get(f"{METRIC}_low"),
+        high=best.get(f"{METRIC}_high"),
+        status=status,
+    )
 
 
 @dataclass
@@ -53,37 +82,43 @@ class Progress:
     epochs: int
     expected_epochs: float
     """Epochs that a trial lasts on average, with early stopping."""
-    ended_before: int = 0
-    """Trials that ended before this sweep was resumed."""
-    best_before: str | None = None
     lines: dict[int, TrialLine] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
-    first_report: float | None = None
     new_epochs: int = 0
+    images_per_s: float = 0.0
 
     def best(self) -> TrialLine | None:
         """Return the line of the best trial that did not fail."""
-        candidates = [
-            line
-            for line in self.lines.values()
-            if line.best is not None and line.status != "failed"
-        ]
-        return max(candidates, key=lambda line: line.best or 0.0, default=None)
+        lines = self.lines.values()
+        good = [line for line in lines if line.best is not None and line.status != "failed"]
+        return max(good, key=lambda line: line.best or 0.0, default=None)
+
+    def live(self) -> list[TrialLine]:
+        """Return the lines of the trials at work."""
+        return [line for line in self.lines.values() if line.is_live]
 
     def summary(self) -> str:
         """Return one line: trials done, images/s, time left."""
-        live = [line for line in self.lines.values() if line.is_live]
-        ended = self.ended_before + len(self.lines) - len(live)
-        rate = sum(line.images_per_s for line in live)
+        live = self.live()
+        # Between two trials none is at work; the rate of a moment ago says more than a zero.
+        self.images_per_s = sum(line.images_per_s for line in live) or self.images_per_s
+        ended = sum(line.has_ended for line in self.lines.values())
         parts = [
             f"{ended} of {self.num_trials} trials ended, {len(live)} running",
-            f"{rate:,.0f} images/s",
-            f"{_duration(time.monotonic() - self.started)} so far",
+            f"{self.images_per_s:,.0f} images/s",
+            f"{describe_duration(time.monotonic() - self.started)} so far",
         ]
         left = self._seconds_left(ended, live)
-        if left is not None:
-            parts.append(f"about {_duration(left)} left")
+        if left:
+            parts.append(f"about {describe_duration(left)} left")
         return ", ".join(parts)
+
+    def best_line(self) -> str | None:
+        """Return one line about the best trial so far."""
+        best = self.best()
+        if best is None:
+            return None
+        return f"best so far: trial {best.number}, recall@1 {best.recall().strip()}, {best.setting}"
 
     def _seconds_left(self, ended: int, live: list[TrialLine]) -> float | None:
         if not self.new_epochs:
@@ -91,11 +126,8 @@ class Progress:
         seconds_per_epoch = (time.monotonic() - self.started) / self.new_epochs
         waiting = max(self.num_trials - ended - len(live), 0)
         # A trial past the average is on its way to the last epoch.
-        left = sum(
-            (self.expected_epochs if line.epoch < self.expected_epochs else self.epochs)
-            - line.epoch
-            for line in live
-        )
+        mean = self.expected_epochs
+        left = sum((mean if line.epoch < mean else self.epochs) - line.epoch for line in live)
         return seconds_per_epoch * (waiting * self.expected_epochs + left)
 
 
@@ -124,16 +156,22 @@ class Screen(Callback):
         return {}  # Tune's snapshots are not read back.
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Show the trial as starting, or as starting again."""
-        number = trial.config[NUMBER]
-        if number in self._progress.lines:
-            self._progress.lines[number].status = "restarting"
-            self._say(f"trial {number} starts again from its last checkpoint")
-            return
-        self._progress.lines[number] = TrialLine(
-            number, describe_settings(trial.config["settings"]), trial.config["recipe"]["epochs"]
-        )
-        self._say(f"trial {number} starts: {self._progress.lines[number].setting}")
+        """Show the trial as starting, as going on after an interruption, or as restarting."""
+        config = trial.config
+        line = self._progress.lines.get(config[NUMBER])
+        if line is None:
+            line = TrialLine(
+                config[NUMBER], describe_settings(config["settings"]), config["recipe"]["epochs"]
+            )
+            self._progress.lines[line.number] = line
+        if line.is_live and line.has_begun:
+            line.status = "restarting"
+            self._say(f"trial {line.number} starts again from its last checkpoint")
+        else:
+            line.status = "starting"
+            after = f" after epoch {line.epoch}" if line.epoch else ""
+            self._say(f"trial {line.number} starts{after}: {line.setting}")
+        line.has_begun = True
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
@@ -168,6 +206,7 @@ class Screen(Callback):
             return
         line.status = "finished" if line.epoch >= line.epochs else "stopped early"
         self._say(f"trial {line.number} {line.status} after epoch {line.epoch}")
+        self._say(self._progress.best_line() or "")
         self._say(self._progress.summary())
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -179,7 +218,7 @@ class Screen(Callback):
 
     def _say(self, text: str) -> None:
         if self._live is None:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -193,17 +232,15 @@ class Screen(Callback):
         ):
             table.add_column(title, justify=justify, no_wrap=title != "setting")  # type: ignore[arg-type]
         best = self._progress.best()
-        lines = list(self._progress.lines.values())
-        live = [line for line in lines if line.is_live]
-        ended = sorted(
-            (line for line in lines if not line.is_live), key=lambda line: -(line.best or 0.0)
-        )
+        live = self._progress.live()
+        ended = [line for line in self._progress.lines.values() if not line.is_live]
+        ended.sort(key=lambda line: -(line.best or 0.0))
         room = max(min(MAX_ROWS, self._console.height - 6) - len(live), 1)
         for line in live + ended[:room]:
             style = "bold green" if line is best else "red" if line.status == "failed" else ""
             table.add_row(
                 str(line.number),
-                line.setting,
+                Text(line.setting),
                 f"{line.epoch}/{line.epochs}",
                 line.recall(),
                 f"{line.images_per_s:,.0f}" if line.is_live and line.epoch else "",
@@ -214,13 +251,8 @@ class Screen(Callback):
         parts: list[RenderableType] = [table]
         if hidden > 0:
             parts.append(Text(f"and {hidden} more that ended lower", style="dim"))
-        if best:
-            recall = best.recall().strip()
-            parts.append(
-                Text(f"best so far: trial {best.number}, recall@1 {recall}, {best.setting}")
-            )
-        elif self._progress.best_before:
-            parts.append(Text(f"best so far: {self._progress.best_before}"))
+        if best_line := self._progress.best_line():
+            parts.append(Text(best_line))
         parts.append(Text(self._progress.summary()))
         return Group(*parts)
 
@@ -237,17 +269,17 @@ class RunFolderWriter(Callback):
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Write the tables, and drop what an ended trial does not need any more."""
-        self._run.write_tables(self._study, running=True)
+        self._write()
         self._run.drop_leftovers(self._study.get_trials(deepcopy=False)[trial.config[NUMBER]])
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Write the tables."""
-        self._run.write_tables(self._study, running=True)
+        self._write()
 
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    def _write(self) -> None:
+        # Tune would take an error here for one of the trial's, and run the ended trial again. The
+        # tables follow from the study, so the next that can be written has everything.
+        try:
+            self._run.write_tables(self._study, running=True)
+        except OSError as error:
+            logger.warning("%s: cannot be written now (%s)", self._run.path, error.strerror)

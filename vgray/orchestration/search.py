@@ -1,16 +1,22 @@
 """Ray Tune's searcher over the study: what runs next, and what Optuna is told of the end."""
 
+import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from vgray.orchestration import study as studies
-from vgray.orchestration.report import EPOCH, FAILURE, METRIC, reported_metrics
+from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER, reported_metrics
 from vgray.orchestration.spaces import SearchSpace
+from vgray.orchestration.trial import last_failure
 from vgray.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 class StudySearch(OptunaSearch):
@@ -24,6 +30,14 @@ class StudySearch(OptunaSearch):
       that failed FAIL;
     - a trial that was RUNNING when the sweep was interrupted is suggested again, before new ones,
       under its own number.
+
+    Args:
+        study: the sweep's study.
+        space: what may vary.
+        base: the recipe that settings are put into.
+        num_to_run: how many trials are to be suggested.
+        seed: of the sampler.
+        trials: the folder of the trials' own folders.
     """
 
     def __init__(
@@ -32,13 +46,17 @@ class StudySearch(OptunaSearch):
         space: SearchSpace,
         base: Recipe,
         *,
+        num_to_run: int,
         seed: int,
+        trials: Path,
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._ot_study = study
         self._vgray_space = space
         self._base = base
+        self._left = num_to_run
         self._sweep_seed = seed
+        self._folder = trials
         self._interrupted = [
             trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING
         ]
@@ -47,32 +65,39 @@ class StudySearch(OptunaSearch):
         """Accept Tune's set-up: the metric and the space are settled already."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Return the number, folder and recipe of the next trial."""
-        if self._interrupted:
-            trial = studies.resume_trial(self._ot_study, self._interrupted.pop(0))
-        else:
-            trial = self._ot_study.ask()
-        self._ot_trials[trial_id] = trial
-        recipe = studies.configure(
-            self._ot_study, trial, self._vgray_space, self._base, self._sweep_seed
-        )
-        return {
-            "number": trial.number,
-            "folder": f"{studies.folder_number(trial):04d}",
-            "settings": trial.user_attrs[studies.SETTINGS],
-            "recipe": recipe.to_dict(),
-        }
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Return number, folder, settings and recipe of the next trial; FINISHED if none is left.
+
+        Settings that the space fails to draw are told as a failed trial.
+        """
+        while self._left > 0:
+            self._left -= 1
+            if self._interrupted:
+                trial = studies.resume_trial(self._ot_study, self._interrupted.pop(0))
+            else:
+                trial = self._ot_study.ask()
+            try:
+                recipe = studies.configure(
+                    self._ot_study, trial, self._vgray_space, self._base, self._sweep_seed
+                )
+            except Exception as error:
+                logger.exception("trial %d could not be drawn", trial.number)
+                self._fail(trial, f"its settings: {type(error).__name__}: {error}")
+                continue
+            self._ot_trials[trial_id] = trial
+            return {
+                NUMBER: trial.number,
+                "folder": f"{studies.folder_number(trial):04d}",
+                "settings": trial.user_attrs[studies.SETTINGS],
+                "recipe": recipe.to_dict(),
+            }
+        return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Record an epoch's recall; one that was recorded before an interruption is skipped."""
-        trial = self._ot_trials[trial_id]
-        epoch, value = result.get(EPOCH), result.get(METRIC)
-        if epoch is None or value is None or not math.isfinite(value) or FAILURE in result:
-            return
-        if epoch not in self._frozen(trial).intermediate_values:
-            trial.set_user_attr(f"{EPOCH} {epoch}", reported_metrics(result))
-            trial.report(value, epoch)
+        """Record an epoch behind which the trial goes on."""
+        trial = self._ot_trials.get(trial_id)
+        if trial is not None and FAILURE not in result:
+            record_epoch(self._ot_study, trial, reported_metrics(result))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -82,25 +107,18 @@ class StudySearch(OptunaSearch):
         if trial is None:
             return
         result = result or {}
-        failure = result.get(FAILURE)
-        if error or failure or METRIC not in result:
-            trial.set_user_attr(
-                studies.FAILURE, failure or "the trial's process was lost too often"
-            )
-            self._ot_study.tell(trial, state=TrialState.FAIL)
+        if error or FAILURE in result or METRIC not in result:
+            folder = self._folder / f"{studies.folder_number(trial):04d}"
+            lost = f"the trial's process was lost too often; {last_failure(folder)}"
+            self._fail(trial, result.get(FAILURE) or lost)
             return
-        self._ot_trials[trial_id] = trial
-        self.on_trial_result(trial_id, result)
-        del self._ot_trials[trial_id]
-        recipe = Recipe.from_dict(trial.user_attrs[studies.RECIPE])
-        if result[EPOCH] >= recipe.epochs:
-            best = max(self._frozen(trial).intermediate_values.values())
-            self._ot_study.tell(trial, best, state=TrialState.COMPLETE)
-        else:
-            self._ot_study.tell(trial, state=TrialState.PRUNED)
+        metrics = reported_metrics(result)
+        trial.set_user_attr(studies.ENDING, metrics)
+        end_trial(self._ot_study, trial, metrics)
 
-    def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
-        return self._ot_study.get_trials(deepcopy=False)[trial.number]
+    def _fail(self, trial: optuna.Trial, failure: str) -> None:
+        trial.set_user_attr(studies.FAILURE, failure)
+        self._ot_study.tell(trial, state=TrialState.FAIL)
 
     # Tune pickles its searcher into snapshots that nothing here reads: the study is the record.
     def save(self, checkpoint_path: str) -> None:
@@ -112,3 +130,34 @@ class StudySearch(OptunaSearch):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def record_epoch(study: optuna.Study, trial: optuna.Trial, metrics: dict[str, Any]) -> None:
+    """Record an epoch; one that is on record since before an interruption is skipped."""
+    if metrics[EPOCH] not in _frozen(study, trial).intermediate_values and math.isfinite(
+        metrics[METRIC]
+    ):
+        trial.set_user_attr(f"{EPOCH} {metrics[EPOCH]}", metrics)
+        trial.report(metrics[METRIC], metrics[EPOCH])
+
+
+def end_trial(study: optuna.Study, trial: optuna.Trial, last: dict[str, Any]) -> None:
+    """Record a trial's last epoch and tell its end: COMPLETE, or PRUNED before its last epoch."""
+    record_epoch(study, trial, last)
+    if last[EPOCH] >= Recipe.from_dict(trial.user_attrs[studies.RECIPE]).epochs:
+        best = max(_frozen(study, trial).intermediate_values.values())
+        study.tell(trial, best, state=TrialState.COMPLETE)
+    else:
+        study.tell(trial, state=TrialState.PRUNED)
+
+
+def tell_what_was_ending(study: optuna.Study) -> None:
+    """Tell the end of trials that had ended when the sweep was killed, but were not told yet."""
+    for frozen in study.get_trials(deepcopy=False):
+        if frozen.state == TrialState.RUNNING and studies.ENDING in frozen.user_attrs:
+            trial = studies.resume_trial(study, frozen)
+            end_trial(study, trial, frozen.user_attrs[studies.ENDING])
+
+
+def _frozen(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[trial.number]

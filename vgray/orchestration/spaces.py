@@ -3,9 +3,11 @@
 import importlib
 import importlib.util
 import pkgutil
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
@@ -44,18 +46,21 @@ class SearchSpace:
         Raises:
             UserError: two parts vary the same path.
         """
-        drawn: dict[str, Any] = {}
+        part = RecipeTrial(trial, known)
         for suggest in self.suggests:
-            part = RecipeTrial(trial, known)
-            suggest(part)
-            twice = sorted(drawn.keys() & part.settings.keys())
-            if twice:
+            part.begin()
+            try:
+                suggest(part)
+            except _VariedTwiceError as error:
                 raise UserError(
-                    f"--space {self.name}: {twice[0]} is varied by two of the spaces; "
-                    "compose spaces that vary different settings"
-                )
-            drawn |= part.settings
-        return {**known, **drawn}
+                    f"--space {self.name}: {error} is varied by two of the spaces; compose spaces "
+                    "that vary different settings"
+                ) from None
+        return {**known, **part.settings}
+
+
+class _VariedTwiceError(Exception):
+    pass
 
 
 class RecipeTrial:
@@ -69,12 +74,18 @@ class RecipeTrial:
     def __init__(self, trial: optuna.trial.BaseTrial, known: Mapping[str, Any]) -> None:
         self._trial = trial
         self._known = known
+        self._of_others: set[str] = set()
         self.settings: dict[str, Any] = {}
+
+    def begin(self) -> None:
+        """Begin the next of several spaces: it may read, not vary, what those before it drew."""
+        self._of_others = set(self.settings)
 
     def suggest_float(
         self, path: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         """Draw a float for a recipe path; arguments as Optuna's."""
+        self._claim(path)
         if self._lies_outside(path, low, high):
             return self._keep(path, cast(float, self._known[path]))
         value = self._trial.suggest_float(self._name(path), low, high, step=step, log=log)
@@ -84,6 +95,7 @@ class RecipeTrial:
         self, path: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
         """Draw an integer for a recipe path; arguments as Optuna's."""
+        self._claim(path)
         if self._lies_outside(path, low, high):
             return self._keep(path, cast(int, self._known[path]))
         value = self._trial.suggest_int(self._name(path), low, high, step=step, log=log)
@@ -91,10 +103,15 @@ class RecipeTrial:
 
     def suggest_categorical(self, path: str, choices: Sequence[Any]) -> Any:
         """Draw one of ``choices`` (None, bool, int, float or str) for a recipe path."""
+        self._claim(path)
         if path in self._known and self._known[path] not in choices:
             return self._keep(path, self._known[path])
         value = self._trial.suggest_categorical(self._name(path), choices)
         return self._keep(path, value)
+
+    def _claim(self, path: str) -> None:
+        if path in self._of_others:
+            raise _VariedTwiceError(path)
 
     def _name(self, path: str) -> str:
         return parameter_name(path, {**self._known, **self.settings})
@@ -131,7 +148,7 @@ def load_space(names: str) -> SearchSpace:
     Raises:
         UserError: an unknown name, a missing or failing file, or one that is no search space.
     """
-    parts = names.split("+")
+    parts = _split(names)
     twice = {part for part in parts if parts.count(part) > 1}
     if twice:
         raise UserError(f"--space {names}: '{twice.pop()}' is given twice; give each space once")
@@ -144,6 +161,29 @@ def load_space(names: str) -> SearchSpace:
     return SearchSpace(names, base, published, [module.suggest for module in modules])
 
 
+def default_name(names: str) -> str:
+    """Return a name for a run of these spaces: theirs, date and time."""
+    stems = "+".join(Path(part).stem for part in _split(names))
+    plain = re.sub(r"[^\w.+-]+", "-", stems)
+    return f"{plain}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def absolute_space(names: str) -> str:
+    """Return the names with a file's path made absolute: the run may be resumed elsewhere."""
+    return "+".join(
+        str(Path(part).expanduser().absolute()) if _is_path(part) else part
+        for part in _split(names)
+    )
+
+
+def _split(names: str) -> list[str]:
+    return [names] if Path(names).is_file() else names.split("+")
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".py") or "/" in name
+
+
 def sample_settings(
     space: SearchSpace, base: Recipe, count: int, seed: int
 ) -> list[dict[str, Any]]:
@@ -152,8 +192,8 @@ def sample_settings(
     Each makes a valid recipe of ``base``.
 
     Raises:
-        UserError: the space varies a path twice, or one that is fixed elsewhere, or draws values
-            that no recipe allows.
+        UserError: the space fails, varies a path twice, varies what a sweep settles, or draws
+            values that no recipe allows.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
@@ -170,14 +210,19 @@ def sample_settings(
                 f"--space {space.name}: suggest() failed with {type(error).__name__}: {error} "
                 f"({Path(where.filename).name}, line {where.lineno}); mend the space"
             ) from error
+        settled = sorted({"epochs", "seed"} & settings.keys())
+        if settled:
+            raise UserError(
+                f"--space {space.name}: varies {settled[0]}, which is one for the whole sweep; "
+                f"leave it out and give --{settled[0]}"
+            )
         base.with_settings(settings)
         drawn.append(settings)
     return drawn
 
 
 def _load_module(name: str) -> ModuleType:
-    is_path = name.endswith(".py") or "/" in name
-    if is_path:
+    if _is_path(name):
         module = _import_file(Path(name))
     elif name.isidentifier() and importlib.util.find_spec(f"search_spaces.{name}"):
         module = _import(name)

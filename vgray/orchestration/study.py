@@ -4,6 +4,7 @@ It lives in the run folder as Optuna's own append-only journal, written before a
 it. A sweep is resumed from it alone; Ray Tune's state is never read back.
 """
 
+import json
 import logging
 import os
 import warnings
@@ -27,6 +28,7 @@ RECIPE = "recipe"  # the whole recipe, as JSON values
 SETTINGS = "settings"  # what is varied: dotted path -> value
 KNOWN = "known"  # the published setting that the trial tries, if it does
 FAILURE = "failure"  # one line, of a failed trial
+ENDING = "ending"  # the last epoch's metrics, of a trial that is about to be told as ended
 RETRY_OF = "retry_of"  # the number of the failed trial that this one does again
 
 
@@ -66,10 +68,11 @@ def enqueue_published(study: optuna.Study, space: SearchSpace, count: int) -> No
     Safe to repeat: settings that are in the study already stay where they are.
     """
     there = [trial.user_attrs.get(KNOWN) for trial in study.get_trials(deepcopy=False)]
-    for known in space.published[:count]:
-        if dict(known) not in there:
+    for setting in space.published[:count]:
+        known = json.loads(json.dumps(dict(setting)))  # as the journal has it
+        if known not in there:
             params = {parameter_name(path, known): value for path, value in known.items()}
-            study.enqueue_trial(params, user_attrs={KNOWN: dict(known)})
+            study.enqueue_trial(params, user_attrs={KNOWN: known})
 
 
 def configure(
@@ -82,6 +85,9 @@ def configure(
     """
     attributes: Mapping[str, Any] = trial.user_attrs
     if RECIPE in attributes:
+        if RETRY_OF in attributes and not trial.params:
+            # Optuna takes the values that the failed trial had, so that it learns from this one.
+            space.draw(trial, attributes[SETTINGS])
         return Recipe.from_dict(attributes[RECIPE])
     study.sampler = optuna.samplers.TPESampler(seed=(seed * 1_000_003 + trial.number) % 2**32)
     settings = space.draw(trial, attributes.get(KNOWN, {}))

@@ -1,21 +1,28 @@
 """What a sweep says before it starts and after it ends."""
 
-from optuna.trial import TrialState
+import shlex
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
+from vgray.console import EXIT_INTERRUPTED, describe_duration, say
 from vgray.orchestration import study as studies
 from vgray.orchestration.run_folder import STATUS, RunFolder
 from vgray.orchestration.rungs import expected_epochs, rungs
 from vgray.orchestration.sweep import Outcome, Plan, RunOptions
+from vgray.places import skipped_images
+from vgray.places.store import usable_cpus
 from vgray.recipe import describe_settings
 
 # Settings shown by a dry run.
 SHOWN_SETTINGS = 8
 
 
-def show_plan(plan: Plan, run: RunFolder, console: Console, *, dry_run: bool) -> None:
-    """Print what will be done; for a dry run also the first settings, the rungs and the cost."""
+def show_plan(
+    plan: Plan, run: RunFolder, how: RunOptions, console: Console, *, dry_run: bool
+) -> None:
+    """Print what will be done; for a dry run also the first settings and what it will cost."""
     options, epochs = plan.options, plan.base.epochs
     rows = [
         ("run", str(run.path)),
@@ -31,25 +38,50 @@ def show_plan(plan: Plan, run: RunFolder, console: Console, *, dry_run: bool) ->
     )
     rows.append(("trials", f"{epochs} epochs, {stops}"))
     if dry_run:
-        full = options.num_trials * epochs
-        mean = expected_epochs(epochs, rung_epochs if use_asha else [], options.reduction)
-        images = plan.steps_per_epoch * plan.base.batch.places * plan.base.batch.images_per_place
-        rows.append(
-            (
-                "cost",
-                f"about {options.num_trials * mean:.0f} epochs of at most {full}, each of up to "
-                f"{plan.steps_per_epoch} steps and {images:,} training images",
-            )
-        )
+        rows += _cost(plan, rung_epochs if use_asha else [], how)
     for title, text in rows:
-        console.print(f"{title + ':':<11}{text}", highlight=False, soft_wrap=True, markup=False)
+        say(f"{title + ':':<11}{text}")
     if dry_run:
         _show_settings(plan, console)
 
 
+def _cost(plan: Plan, rung_epochs: list[int], how: RunOptions) -> list[tuple[str, str]]:
+    """Return what the sweep costs: in epochs, in images, and in time on a machine like this one."""
+    # Measuring needs torch, which takes seconds to import; nothing else before a sweep does.
+    from torch.cuda import device_count
+
+    from vgray.training.speed import measure_speed
+
+    options, base = plan.options, plan.base
+    num_epochs = options.num_trials * expected_epochs(base.epochs, rung_epochs, options.reduction)
+    num_trained = plan.steps_per_epoch * base.batch.places * base.batch.images_per_place
+    num_described = plan.num_validation_images
+    gpus, cpus = device_count(), usable_cpus()
+    use_gpus = bool(gpus) and how.gpus_per_trial != 0
+    concurrent = gpus / (how.gpus_per_trial or 1) if use_gpus else cpus / (how.cpus_per_trial or 1)
+    concurrent = max(1, int(min(concurrent, how.max_concurrent or concurrent)))
+    speed = measure_speed(base, threads=max(1, int(how.cpus_per_trial or 1)))
+    seconds = num_trained / speed.training + num_described / speed.describing
+    return [
+        (
+            "epochs",
+            f"about {num_epochs:.0f} of at most {options.num_trials * base.epochs}, each of up to "
+            f"{plan.steps_per_epoch} steps with {num_trained:,} images, and {num_described:,} to "
+            "validate on",
+        ),
+        (
+            "cost",
+            f"about {describe_duration(num_epochs * seconds / concurrent)} on a machine like this "
+            f"one: {concurrent} trial{'s'[: concurrent != 1]} at a time, "
+            f"{speed.training:,.0f} images/s each in training and {speed.describing:,.0f} in "
+            "validation, measured now",
+        ),
+    ]
+
+
 def _unreadable(plan: Plan) -> str:
-    count = len(plan.store.skipped)
-    return f", {count:,} more skipped as unreadable" if count else ""
+    count = len(skipped_images(plan.manifest, plan.store))
+    return f", {count:,} skipped as unreadable" if count else ""
 
 
 def _epochs(numbers: list[int]) -> str:
@@ -68,50 +100,52 @@ def _show_settings(plan: Plan, console: Console) -> None:
     console.print(table)
 
 
-def show_outcome(
-    outcome: Outcome, plan: Plan, run: RunFolder, how: RunOptions, console: Console
-) -> int:
+def show_outcome(outcome: Outcome, plan: Plan, run: RunFolder, how: RunOptions) -> int:
     """Print how the sweep ended and what to do next; returns the job's exit status."""
     counts = ", ".join(f"{n} {STATUS[state]}" for state, n in sorted(outcome.counts.items()))
     full = plan.options.num_trials * plan.base.epochs
-    console.print(
-        f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {full}, {outcome.seconds:.0f} s",
-        highlight=False,
+    say(
+        f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {full}, "
+        f"{describe_duration(outcome.seconds)}"
     )
-    failed = outcome.counts.get(TrialState.FAIL, 0)
-    if failed:
-        console.print(
-            f"the first failure: {outcome.first_failure}\n"
-            f"again:  python jobs/tune.py --retry-failed {run.name}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    resume = f"python jobs/tune.py --resume {run.name}"
+    if outcome.first_failure is not None:
+        say(f"the first failure: {outcome.first_failure}")
+    if outcome.first_failure is not None and outcome.complete:
+        say(f"again:  {_tune_again(run, '--retry-failed')}")
     if outcome.best:
         metrics, trial = outcome.best.metrics, outcome.best.trial
         recalls = ", ".join(
             f"@{n} {metrics[f'recall@{n}']:.1f}" for n in plan.base.evaluation.recall_at
         )
-        console.print(
+        say(
             f"best:   trial {trial.number}, epoch {metrics['epoch']}: recall{recalls} "
             f"(recall@1 in [{metrics['recall@1_low']:.1f}, {metrics['recall@1_high']:.1f}] with "
-            f"95 % of {metrics['num_queries']} queries)\n"
-            f"        {describe_settings(trial.user_attrs[studies.SETTINGS])}\n"
-            f"model:  {run.best}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            f"95 % of {metrics['num_queries']} queries)"
+        )
+        say(f"        {describe_settings(trial.user_attrs[studies.SETTINGS])}")
+        say(f"model:  {run.best}")
     if outcome.complete:
-        if outcome.best is None:
-            return 1
-        console.print(
-            f"next:   python jobs/train.py --recipe {run.best / 'recipe.json'} "
-            f"--data {plan.options.data}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-        return 0
+        if outcome.best:
+            say(f"next:   {_train_again(plan, run)}")
+        return 0 if outcome.best else 1
     time_is_up = how.time_budget_s is not None and outcome.seconds >= how.time_budget_s
-    console.print(
+    say(
         f"{'time is up' if time_is_up else 'stopped'}; every finished epoch is kept. "
-        f"Go on:  {resume}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    return 0 if time_is_up else 130
+        f"Go on:  {_tune_again(run, '--resume')}"
+    )
+    if not time_is_up:
+        return EXIT_INTERRUPTED
+    return 0 if outcome.best or outcome.first_failure is None else 1
+
+
+def _tune_again(run: RunFolder, option: str) -> str:
+    command = ["python", "jobs/tune.py", option, run.name]
+    if run.path.parent != Path("runs").absolute():
+        command += ["--storage", str(run.path.parent)]
+    return shlex.join(command)
+
+
+def _train_again(plan: Plan, run: RunFolder) -> str:
+    command = ["python", "jobs/train.py", "--recipe", str(run.best / "recipe.json")]
+    command += ["--data", plan.options.data]
+    return shlex.join(command + (["--val", plan.options.val] if plan.options.val else []))

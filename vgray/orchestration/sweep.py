@@ -1,29 +1,41 @@
 """A sweep: what it is (a plan), and running it on Ray until every trial has ended."""
 
 import contextlib
+import functools
 import math
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pyarrow as pa
+import pyarrow.compute as pc
 from optuna.trial import TrialState
 from rich.console import Console
 
 from vgray import provenance
+from vgray.console import say
 from vgray.errors import UserError
 from vgray.orchestration import spaces
 from vgray.orchestration import study as studies
+from vgray.orchestration.report import NUMBER
 from vgray.orchestration.run_folder import BestTrial, RunFolder, trial_epochs
 from vgray.orchestration.rungs import default_grace, expected_epochs, rungs
-from vgray.places import ImageStore, fingerprint, load_manifest, open_store, require_trainable
-from vgray.recipe import Recipe, describe_settings
+from vgray.places import (
+    ImageStore,
+    fingerprint,
+    for_training,
+    load_manifest,
+    open_store,
+    require_trainable,
+    skipped_images,
+    with_validation,
+)
+from vgray.recipe import Recipe, absolute_weights
 
 StoreProgress = Callable[[int, int], None]
 
@@ -39,6 +51,8 @@ class SweepOptions:
 
     space: str
     data: str
+    val: str | None = None
+    """Another data set to validate on, where ``data`` has only images to train on."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Dotted recipe paths and values that the user fixes."""
     num_trials: int = 20
@@ -75,23 +89,39 @@ class Plan:
     num_published: int
     grace: int
     steps_per_epoch: int
+    num_validation_images: int
     settings: list[Mapping[str, Any]]
     """The published settings that are tried first, then settings drawn at random."""
 
 
-def make_plan(options: SweepOptions, *, progress: StoreProgress | None = None) -> Plan:
+def make_plan(
+    options: SweepOptions,
+    *,
+    known_fingerprint: str | None = None,
+    progress: StoreProgress | None = None,
+) -> Plan:
     """Check everything that can be checked before a sweep starts.
 
     Args:
         options: what is wanted.
+        known_fingerprint: of the data when the run began, if it is resumed.
         progress: called with images done and images in all while they are decoded.
 
     Raises:
         UserError: the space, a recipe, or the data set does not do.
     """
+    if not options.reduction > 1:
+        raise UserError(
+            f"--reduction {options.reduction:g}: each comparison keeps one trial in this many; "
+            "give more than 1"
+        )
+    if "seed" in options.settings:
+        raise UserError("--set seed: is one for search and training; give --seed instead")
     space = spaces.load_space(options.space)
     base = Recipe().with_settings({**space.base, **options.settings})
-    base = base.with_settings({"seed": options.seed, "backbone.weights": _absolute(base)})
+    base = base.with_settings(
+        {"seed": options.seed, "backbone.weights": absolute_weights(base.backbone.weights)}
+    )
     # At most half of the trials: a sweep that only repeats the literature searches nothing.
     num_published = min(len(space.published), math.ceil(options.num_trials / 2))
     settings = [
@@ -100,35 +130,53 @@ def make_plan(options: SweepOptions, *, progress: StoreProgress | None = None) -
     ]
     recipes = [base.with_settings(each) for each in settings]
     _refuse_fixed_and_varied(settings, options)
+
+    manifest = _load_data(options)
+    batches = [recipe.batch for recipe in recipes]
+    require = functools.partial(
+        require_trainable,
+        manifest,
+        places_per_batch=max(batch.places for batch in batches),
+        images_per_place=max(batch.images_per_place for batch in batches),
+        min_images=max(batch.min_images_per_place for batch in batches),
+        min_distance_m=max(batch.min_distance_m for batch in batches),
+        distance_m=base.evaluation.distance_m,
+    )
+    # Before anything is decoded, which may take hours, and after, without what is unreadable.
+    num_places = require()
+    steps = math.ceil(num_places / base.batch.places)
+    grace = _grace(options, base, recipes, steps)
+    if known_fingerprint not in (None, fingerprint(manifest)):
+        raise UserError(
+            f"--resume: the data in {options.data} has changed since the run began; restore it, or "
+            "start a new run"
+        )
     if base.backbone.weights != "none":
         from vgray.models import ensure_weights
 
         ensure_weights(base)
-    manifest = load_manifest(options.data)
     store = open_store(manifest, base.image_size, progress=progress)
-    batch = base.batch
-    num_places = require_trainable(
-        manifest,
-        store.readable,
-        places_per_batch=batch.places,
-        images_per_place=batch.images_per_place,
-        min_images=batch.min_images_per_place,
-        distance_m=base.evaluation.distance_m,
-    )
-    steps = math.ceil(num_places / batch.places)
-    grace = _grace(options, base, recipes, steps)
+    require(store.readable)
     return Plan(
-        options,
-        space,
-        base,
-        manifest,
-        store,
-        fingerprint(manifest),
-        num_published,
-        grace,
-        steps,
-        [*settings[:num_published], *settings[len(space.published) :]],
+        options=replace(options, grace=grace),
+        space=space,
+        base=base,
+        manifest=manifest,
+        store=store,
+        data_fingerprint=fingerprint(manifest),
+        num_published=num_published,
+        grace=grace,
+        steps_per_epoch=steps,
+        num_validation_images=pc.sum(pc.equal(manifest["split"], "val")).as_py() or 0,
+        settings=[*settings[:num_published], *settings[len(space.published) :]],
     )
+
+
+def _load_data(options: SweepOptions) -> pa.Table:
+    manifest = load_manifest(options.data)
+    if options.val is not None:
+        manifest = with_validation(manifest, load_manifest(options.val))
+    return for_training(manifest)
 
 
 def _refuse_fixed_and_varied(settings: list[Mapping[str, Any]], options: SweepOptions) -> None:
@@ -137,12 +185,6 @@ def _refuse_fixed_and_varied(settings: list[Mapping[str, Any]], options: SweepOp
         raise UserError(
             f"--set {both[0]}: is varied by --space {options.space}; leave one of them out"
         )
-
-
-def _absolute(base: Recipe) -> str:
-    """Return the recipe's weights with a path made absolute: trials run in other folders."""
-    weights = base.backbone.weights
-    return weights if weights in ("imagenet", "none") else str(Path(weights).absolute())
 
 
 def _grace(options: SweepOptions, base: Recipe, recipes: list[Recipe], steps: int) -> int:
@@ -173,25 +215,11 @@ def describe_run(plan: Plan, command: list[str]) -> dict[str, Any]:
             data=plan.options.data,
             fingerprint=plan.data_fingerprint,
             num_images=plan.manifest.num_rows,
-            num_unreadable=len(plan.store.skipped),
+            num_unreadable=len(skipped_images(plan.manifest, plan.store)),
             command=command,
         ),
         "options": asdict(plan.options),
     }
-
-
-def require_same_data(description: dict[str, Any], plan: Plan, name: str) -> None:
-    """Refuse to resume a run whose data set has changed.
-
-    Raises:
-        UserError: the fingerprints differ.
-    """
-    if description["data"]["fingerprint"] != plan.data_fingerprint:
-        raise UserError(
-            f"--resume {name}: the data in {plan.options.data} has changed since the run began "
-            f"({description['data']['images']:,} images then, {plan.manifest.num_rows:,} now); "
-            "restore it, or start a new run"
-        )
 
 
 @dataclass(frozen=True)
@@ -236,22 +264,23 @@ def run_sweep(
     # Ray is imported here: what is refused is refused without waiting for it.
     from vgray.orchestration import cluster as clusters
 
-    cluster = clusters.connect(how.address)
-    try:
+    with contextlib.ExitStack() as stack:
+        if run.exists():
+            stack.enter_context(run.locked())
+        stack.callback(clusters.disconnect)
+        cluster = clusters.connect(how.address)
         resources = clusters.trial_resources(cluster, how.cpus_per_trial, how.gpus_per_trial)
-        if cluster.dashboard_url:
-            console.print(f"dashboard: {cluster.dashboard_url}", highlight=False)
-        console.print(
-            f"cluster:   {cluster.describe()}; a trial takes {resources.cpus:g} CPUs"
-            + (f" and {resources.gpus:g} GPUs" if resources.gpus else ""),
-            highlight=False,
-        )
         if not run.exists():
-            run.create(describe_run(plan, command), plan.store.skipped)
-        with run.locked():
-            return _run_trials(plan, run, how, resources, console, retry_failed)
-    finally:
-        clusters.disconnect()
+            run.create(describe_run(plan, command), skipped_images(plan.manifest, plan.store))
+            stack.enter_context(run.locked())
+        elif not retry_failed:
+            run.describe_again({**run.description(), "options": asdict(plan.options)})
+        if cluster.dashboard_url:
+            say(f"dashboard: {cluster.dashboard_url}")
+        say(f"cluster:   {cluster.describe()}; a trial takes {resources.describe()}")
+        if cluster.nodes > 1:
+            say(f"           every node must see {run.path.parent} and {plan.options.data}")
+        return _run_trials(plan, run, how, resources, console, retry_failed)
 
 
 def _run_trials(
@@ -266,64 +295,77 @@ def _run_trials(
     from ray.tune.schedulers import FIFOScheduler
 
     from vgray.orchestration.scheduler import StudyASHA
-    from vgray.orchestration.screen import Progress, RunFolderWriter, Screen
-    from vgray.orchestration.search import StudySearch
+    from vgray.orchestration.screen import Progress, RunFolderWriter, Screen, trial_line
+    from vgray.orchestration.search import StudySearch, tell_what_was_ending
     from vgray.orchestration.trial import run_trial
 
     options, epochs = plan.options, plan.base.epochs
     study = studies.open_study(run.journal)
+    tell_what_was_ending(study)
     if retry_failed:
         _enqueue_retries(study, run.name, options)
     else:
         studies.enqueue_published(study, plan.space, plan.num_published)
+    trials = studies.latest_trials(study)
+    for trial in trials:
+        run.drop_leftovers(trial)
     num_to_run = studies.num_unfinished(study, options.num_trials)
-    search = StudySearch(study, plan.space, plan.base, seed=options.seed)
     use_asha = options.scheduler == "asha"
-    scheduler = (
-        StudyASHA(study, epochs=epochs, grace=plan.grace, reduction=options.reduction)
-        if use_asha
-        else FIFOScheduler()
-    )
     rung_epochs = rungs(epochs, plan.grace, options.reduction) if use_asha else []
-    before = run.write_tables(study, running=True)
-    ended = sum(trial.state.is_finished() for trial in studies.latest_trials(study))
+    lines = {trial.number: trial_line(trial) for trial in trials if trial_epochs(trial)}
+    ended = sum(trial.state.is_finished() for trial in trials)
     progress = Progress(
         num_trials=ended + num_to_run,
         epochs=epochs,
         expected_epochs=expected_epochs(epochs, rung_epochs, options.reduction),
-        ended_before=ended,
-        best_before=_describe_best(before) if before else None,
+        lines=lines,
     )
     started = time.monotonic()
-    if num_to_run:
-        trainable = tune.with_parameters(
-            run_trial,
-            manifest=plan.manifest,
-            trials_folder=str(run.trials),
-            threads=resources.threads,
-        )
-        with Screen(progress, console) as screen, _terminating_like_ctrl_c():
-            tuner = tune.Tuner(
-                tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
-                tune_config=tune.TuneConfig(
-                    search_alg=search,
-                    scheduler=scheduler,
-                    num_samples=num_to_run,
-                    max_concurrent_trials=how.max_concurrent,
-                    time_budget_s=how.time_budget_s,
-                    reuse_actors=True,
-                    trial_dirname_creator=_trial_dirname,
-                ),
-                run_config=tune.RunConfig(
-                    name=f"{datetime.now():%Y%m%d-%H%M%S-%f}",
-                    storage_path=str(run.path / "ray"),
-                    failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
-                    callbacks=[screen, RunFolderWriter(run, study)],
-                    verbose=0,
-                ),
+    # Tune takes the first Ctrl-C itself; one before, or a second in a hurry, comes here.
+    with _terminating_like_ctrl_c(), contextlib.suppress(KeyboardInterrupt):
+        run.write_tables(study, running=True)
+        if num_to_run:
+            search = StudySearch(
+                study,
+                plan.space,
+                plan.base,
+                num_to_run=num_to_run,
+                seed=options.seed,
+                trials=run.trials,
             )
-            # Tune takes the first Ctrl-C itself; a second one, of someone in a hurry, comes here.
-            with contextlib.suppress(KeyboardInterrupt):
+            scheduler = (
+                StudyASHA(study, epochs=epochs, grace=plan.grace, reduction=options.reduction)
+                if use_asha
+                else FIFOScheduler()
+            )
+            trainable = tune.with_parameters(
+                run_trial,
+                manifest=plan.manifest,
+                fingerprint=plan.data_fingerprint,
+                trials_folder=str(run.trials),
+                threads=resources.threads,
+                device=resources.device,
+            )
+            with Screen(progress, console) as screen:
+                tuner = tune.Tuner(
+                    tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+                    tune_config=tune.TuneConfig(
+                        search_alg=search,
+                        scheduler=scheduler,
+                        num_samples=num_to_run,
+                        max_concurrent_trials=how.max_concurrent,
+                        time_budget_s=how.time_budget_s,
+                        reuse_actors=True,
+                        trial_dirname_creator=_trial_dirname,
+                    ),
+                    run_config=tune.RunConfig(
+                        name=f"{datetime.now():%Y%m%d-%H%M%S-%f}",
+                        storage_path=str(run.path / "ray"),
+                        failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
+                        callbacks=[screen, RunFolderWriter(run, study)],
+                        verbose=0,
+                    ),
+                )
                 tuner.fit()
     best = run.write_tables(study, running=False)
     return _outcome(study, best, options, time.monotonic() - started)
@@ -336,11 +378,6 @@ def _enqueue_retries(study: optuna.Study, name: str, options: SweepOptions) -> N
         )
     if not studies.enqueue_retries(study):
         raise UserError(f"--retry-failed {name}: none of its trials failed; nothing to do")
-
-
-def _describe_best(best: BestTrial) -> str:
-    settings = describe_settings(best.trial.user_attrs[studies.SETTINGS])
-    return f"trial {best.trial.number}, recall@1 {best.metrics['recall@1']:.1f}, {settings}"
 
 
 def _outcome(
@@ -362,7 +399,7 @@ def _outcome(
 
 
 def _trial_dirname(trial: Any) -> str:
-    return f"trial-{trial.config['number']:04d}-{trial.trial_id}"
+    return f"trial-{trial.config[NUMBER]:04d}-{trial.trial_id}"
 
 
 @contextlib.contextmanager

@@ -1,13 +1,12 @@
 """What runs inside a trainer actor: one trial after another, in a process that stays warm."""
 
-import contextlib
-import fcntl
-import functools
+import json
 import logging
+import os
+import sys
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,37 @@ import pyarrow as pa
 from ray import tune
 
 from vgray.errors import UserError
-from vgray.orchestration.report import EPOCH, epoch_report, failure_report
+from vgray.orchestration.report import EPOCH, NUMBER, epoch_report, failure_report
 from vgray.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 FAILURE_FILE = "failure.txt"
-# How long to wait for an earlier process of the same trial to go.
-LOCK_TIMEOUT_S = 120
 
 
 @dataclass
-class _LastEpoch:
-    """When this process finished its last epoch, of whichever trial."""
+class _Process:
+    """What this process keeps from one trial to the next."""
 
-    at: float | None = None
+    last_epoch_at: float | None = None
+    """When it finished its last epoch, of whichever trial."""
+    gpu_is_suspect: bool = False
+    """Whether a fault has happened that a CUDA context may not recover from."""
+    data: dict[tuple[str, tuple[int, int], float], Any] = field(default_factory=dict)
+    """The prepared data set of each fingerprint, image size and distance."""
 
 
-_last_epoch = _LastEpoch()
+_process = _Process()
 
 
 def run_trial(
-    config: dict[str, Any], *, manifest: pa.Table, trials_folder: str, threads: int
+    config: dict[str, Any],
+    *,
+    manifest: pa.Table,
+    fingerprint: str,
+    trials_folder: str,
+    threads: int,
+    device: str | None,
 ) -> None:
     """Train one trial and report each of its epochs to Ray Tune.
 
@@ -44,48 +52,57 @@ def run_trial(
     the sweep resumed, reports the epochs that it has and goes on behind them.
 
     A mistake in the recipe or a bug would fail again in the same way, so it ends the trial with a
-    report of it. What may pass (the storage, the memory, the machine) is raised: Ray Tune starts
-    the trial again.
+    report of it. A fault of the system (storage, files) may pass, so it is raised: Ray Tune starts
+    the trial again. Both leave their traceback in the trial's folder.
 
     Args:
         config: ``number``, ``folder`` and ``recipe`` of the trial.
         manifest: the data set, see ``vgray.places``.
+        fingerprint: of the data set.
         trials_folder: the folder of all trials.
         threads: how many threads the trial computes with.
+        device: ``cpu``, or None for the GPU that Ray gives the trial.
     """
+    if _process.gpu_is_suspect:
+        os._exit(1)  # Ray Tune starts the trial again, in a new process
     folder = Path(trials_folder) / config["folder"]
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
-        _train_and_report(config, folder, manifest, threads)
-
-
-def _train_and_report(
-    config: dict[str, Any], folder: Path, manifest: pa.Table, threads: int
-) -> None:
-    (folder / FAILURE_FILE).unlink(missing_ok=True)
     last_epoch = 0
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FAILURE_FILE).unlink(missing_ok=True)
+        (folder / "recipe.json").write_text(json.dumps(config["recipe"], indent=2), "utf-8")
         # Importing torch takes seconds: once in a process, and not in the driver at all.
         from vgray.training import train
 
         recipe = Recipe.from_dict(config["recipe"])
-        data = _training_data(_Shared(manifest), recipe.image_size, recipe.evaluation.distance_m)
-        previous_end, started = _last_epoch.at, time.perf_counter()
-        for metrics in train(recipe, data, folder, threads=threads):
+        data = _training_data(manifest, fingerprint, recipe)
+        previous_end, started = _process.last_epoch_at, time.perf_counter()
+        for metrics in train(recipe, data, folder, threads=threads, device=device):
             last_epoch = int(metrics[EPOCH])
-            if previous_end is not None and "seconds_to_first_step" in metrics:
+            now = time.perf_counter()
+            is_new = now - started >= metrics["seconds"]
+            if previous_end is not None and is_new and "seconds_to_first_step" in metrics:
                 # What a trial costs beside its training, in a process that is warm.
                 idle = started - previous_end + metrics["seconds_to_first_step"]
                 metrics = {**metrics, "seconds_since_last_trial": idle}
-            _last_epoch.at = time.perf_counter()
-            tune.report(epoch_report(config["number"], metrics))
-    except OSError:
-        raise
+            _process.last_epoch_at = now
+            tune.report(epoch_report(config[NUMBER], metrics))
     except Exception as error:
-        message = str(error) if isinstance(error, UserError) else _one_line(error)
-        logger.exception("trial %s failed", config["number"])
+        logger.exception("trial %s failed", config[NUMBER])
         (folder / FAILURE_FILE).write_text(traceback.format_exc(), "utf-8")
-        tune.report(failure_report(config["number"], last_epoch, message))
+        if isinstance(error, OSError):
+            raise
+        message = str(error) if isinstance(error, UserError) else _one_line(error)
+        _process.gpu_is_suspect = _uses_gpu() and not isinstance(error, UserError)
+        tune.report(failure_report(config[NUMBER], last_epoch, message))
+
+
+def last_failure(folder: Path) -> str:
+    """Return the last line of what a trial left of its failure."""
+    try:
+        return (folder / FAILURE_FILE).read_text("utf-8").strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return "it left no message: killed, or its machine was lost"
 
 
 def _one_line(error: Exception) -> str:
@@ -93,47 +110,18 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep two processes from training one trial.
-
-    A process outlives the driver that was killed by some moments, and the resumed sweep may have
-    started the trial again by then. The lock goes with its process, however that ends.
-    """
-    with (folder / "lock").open("w") as file:
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield
+def _uses_gpu() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
 
 
-class _Shared:
-    """A manifest as a key of a cache: equal to another one of the same content."""
-
-    def __init__(self, manifest: pa.Table) -> None:
-        from vgray.places import fingerprint
-
-        self.manifest = manifest
-        self._fingerprint = fingerprint(manifest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Shared) and self._fingerprint == other._fingerprint
-
-    def __hash__(self) -> int:
-        return hash(self._fingerprint)
-
-
-@functools.lru_cache(maxsize=2)
-def _training_data(shared: _Shared, image_size: tuple[int, int], distance_m: float) -> Any:
+def _training_data(manifest: pa.Table, fingerprint: str, recipe: Recipe) -> Any:
     """Open the decoded images and look up the positives, once in a process and data set."""
     from vgray.places import open_store
     from vgray.training import TrainingData
 
-    store = open_store(shared.manifest, image_size)
-    return TrainingData.prepare(shared.manifest, store, distance_m)
+    key = (fingerprint, recipe.image_size, recipe.evaluation.distance_m)
+    if key not in _process.data:
+        store = open_store(manifest, recipe.image_size)
+        _process.data[key] = TrainingData.prepare(manifest, store, recipe.evaluation.distance_m)
+    return _process.data[key]

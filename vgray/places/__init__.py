@@ -6,14 +6,22 @@ from vgray.places.layouts import LAYOUTS
 from vgray.places.manifest import (
     SCHEMA,
     fingerprint,
+    for_training,
     layout_of,
     left_out,
     load_manifest,
     root_of,
+    with_validation,
 )
 from vgray.places.positives import positives_within, require_one_zone
 from vgray.places.sampling import MIN_IMAGES_PER_PLACE, epoch_batches, trainable_places
-from vgray.places.store import CACHE_VARIABLE, ImageStore, cache_folder, open_store
+from vgray.places.store import (
+    CACHE_VARIABLE,
+    ImageStore,
+    cache_folder,
+    open_store,
+    skipped_images,
+)
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -28,6 +36,7 @@ __all__ = [
     "check",
     "epoch_batches",
     "fingerprint",
+    "for_training",
     "layout_of",
     "left_out",
     "load_manifest",
@@ -38,5 +47,7 @@ __all__ = [
     "require_one_zone",
     "require_trainable",
     "root_of",
+    "skipped_images",
     "trainable_places",
+    "with_validation",
 ]

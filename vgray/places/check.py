@@ -13,7 +13,7 @@ from vgray.errors import UserError
 from vgray.places.images import UnreadableImage, read_image, read_size
 from vgray.places.manifest import fingerprint, layout_of, left_out, root_of
 from vgray.places.positives import positives_within, require_one_zone
-from vgray.places.sampling import MIN_IMAGES_PER_PLACE, trainable_places
+from vgray.places.sampling import MIN_IMAGES_PER_PLACE, places_apart, trainable_places
 from vgray.places.store import usable_cpus
 
 EVALUATION_SPLITS = ("val", "test")
@@ -120,12 +120,14 @@ def require_trainable(
     images_per_place: int = MIN_IMAGES_PER_PLACE,
     min_images: int = MIN_IMAGES_PER_PLACE,
     distance_m: float = 25.0,
+    min_distance_m: float = 0.0,
 ) -> int:
     """Return the number of training places; UserError unless they make a batch and val is scored.
 
     ``readable`` (N,) bool leaves unreadable images out (``ImageStore.readable``); without it
     every image counts, which is cheap enough for before a sweep. A batch needs
-    ``places_per_batch`` places of at least ``max(min_images, images_per_place)`` images.
+    ``places_per_batch`` places of at least ``max(min_images, images_per_place)`` images, two of
+    them at least ``min_distance_m`` apart.
     """
     usable = np.ones(table.num_rows, bool) if readable is None else readable
     least = max(min_images, images_per_place)
@@ -137,6 +139,13 @@ def require_trainable(
             f"a batch needs {places_per_batch} training places with at least {least} images "
             f"each and there are {found}; choose smaller batches or add images"
         )
+    if not problems and min_distance_m > 0:
+        ids, positions = _texts(table, "place_id"), _positions(table)
+        if not places_apart(ids, positions, min_distance_m, least, usable=train):
+            problems.append(
+                f"no two training places are {min_distance_m:g} m apart, so none may share a "
+                "batch; lower batch.min_distance_m"
+            )
     if problems:
         raise UserError(f"{root_of(table)}: {problems[0]}")
     return found
@@ -175,6 +184,7 @@ def _problems(
             missing = "queries" if not evaluation.queries else "database images"
             problems.append(
                 f"no {split} {missing}; recall needs images in {split}/database and {split}/queries"
+                + (", or --val DATA names a set to validate on" if split == "val" else "")
             )
         elif evaluation.queries_without_positive == evaluation.queries:
             problems.append(
@@ -218,7 +228,7 @@ def _evaluate(
 ) -> Evaluation:
     inside = usable & (_texts(table, "split") == split)
     roles = _texts(table, "role")
-    positions = np.column_stack([table["east_m"].to_numpy(), table["north_m"].to_numpy()])
+    positions = _positions(table)
     queries = positions[inside & (roles == "queries")]
     database = positions[inside & (roles == "database")]
     counts = np.array([len(rows) for rows in positives_within(queries, database, distance_m)])
@@ -242,6 +252,10 @@ def _texts(table: pa.Table, name: str) -> NDArray[np.object_]:
     return column
 
 
+def _positions(table: pa.Table) -> NDArray[np.float64]:
+    return np.column_stack([table["east_m"].to_numpy(), table["north_m"].to_numpy()])
+
+
 def _read_images(
     paths: list[str],
     decode: bool,
@@ -256,7 +270,7 @@ def _read_images(
             if decode:
                 # Small, so that a large photograph is decoded at an eighth: still to its end.
                 read_image(path, (32, 32))
-        except UnreadableImage as error:
+        except (UnreadableImage, UserError) as error:
             return None, str(error)
         return size, ""
 

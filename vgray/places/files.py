@@ -1,5 +1,6 @@
 """The image files below a folder, on this machine or behind a ``pyarrow.fs`` address."""
 
+import heapq
 import io
 import os
 from collections.abc import Iterator
@@ -116,29 +117,37 @@ def _scan_local(root: str) -> Iterator[tuple[str, int, int]]:
         raise UserError(f"no such folder: {root}; give the folder that holds the images")
     if not Path(root).is_dir():
         raise UserError(f"not a folder: {root}; give the folder that holds the images")
-    pending, seen = [(root, "")], {os.path.realpath(root)}
+    # A folder with several names gets the one with the fewest links, then the first by name.
+    pending: list[tuple[int, str, str]] = [(0, "", root)]
+    seen: set[tuple[int, int]] = set()
     while pending:
-        folder, prefix = pending.pop()
+        links, prefix, folder = heapq.heappop(pending)
         try:
+            found = os.stat(folder)  # noqa: PTH116 (half a million files)
+            if (found.st_dev, found.st_ino) in seen:
+                continue
+            seen.add((found.st_dev, found.st_ino))
             entries = list(os.scandir(folder))
         except OSError as error:
             raise UserError(f"cannot read the folder {folder}: {error.strerror}") from error
         for entry in entries:
-            if entry.is_dir():
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    continue
-                if entry.is_symlink():
-                    real = os.path.realpath(entry.path)
-                    if real in seen:
-                        continue
-                    seen.add(real)
-                pending.append((entry.path, f"{prefix}{entry.name}/"))
+            if _is_folder(entry):
+                if not entry.name.startswith(".") and entry.name != "__MACOSX":
+                    further = (links + entry.is_symlink(), f"{prefix}{entry.name}/", entry.path)
+                    heapq.heappush(pending, further)
             elif _is_image(entry.name):
                 try:
                     found = entry.stat()
                     yield prefix + entry.name, found.st_size, found.st_mtime_ns
                 except OSError:  # a link to nothing: listed, and refused when it is read
                     yield prefix + entry.name, -1, 0
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _filesystem(uri: str):  # type: ignore[no-untyped-def]  # pyarrow has no types

@@ -1,5 +1,6 @@
 """Reading one image, and saying in a few words why an image cannot be read."""
 
+import errno
 import stat
 import threading
 import warnings
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from vgray.errors import UserError
 from vgray.places.files import is_remote, open_binary
 
 # 120 megapixels: above every camera's photographs but some panoramas, and 360 MB decoded. A
@@ -21,9 +23,25 @@ MAX_PIXELS = 120_000_000
 # Raised when decoding changes, so that no stored pixels of an older version are used.
 DECODER_VERSION = 1
 
-_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"))
+COLOUR_MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"))
+# What phones, cameras and VPR datasets hold; the other decoders are never let near a file. (MPO
+# is opened as JPEG.) HEIF joins them once its decoder is imported.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 # These formats hold several images without being animated: the first one is the photograph.
 _MULTI_PICTURE = frozenset(("MPO", "HEIF"))
+# What the system says about the file itself. Anything else (too many open files, a network folder
+# that went away) may pass, and says nothing about the image.
+_ABOUT_THE_FILE = frozenset(
+    (
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EINVAL,
+        errno.EOVERFLOW,
+    )
+)
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,7 +69,8 @@ class UnreadableImage(Exception):  # noqa: N818 (named for what it is, as the de
 def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """Open an image and read its header only. Raises UnreadableImage with the reason.
 
-    Refused are empty files, what is no image, animations, more than 8 bits per channel, colours
+    Raises UserError where the system and not the image is at fault: no permission, too many open
+    files, storage that fails, too little memory. Refused are empty files, what is no image, animations, more than 8 bits per channel, colours
     other than grey and RGB (CMYK, LAB), and headers of more than ``MAX_PIXELS``.
     """
     text = str(path)
@@ -66,6 +85,8 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
                 raise UnreadableImage("empty file")
         stream = open_binary(text)
     except OSError as error:
+        if not isinstance(error, FileNotFoundError) and error.errno not in _ABOUT_THE_FILE:
+            raise _system_fault(text, error) from error
         raise UnreadableImage((error.strerror or str(error)).lower()) from error
     with stream:
         try:
@@ -78,6 +99,8 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         except Image.DecompressionBombError as error:
             raise UnreadableImage(f"larger than {MAX_PIXELS // 10**6} megapixels") from error
         except Exception as error:  # a broken file makes a decoder raise anything at all
+            if _is_system_fault(error):
+                raise _system_fault(text, error) from error
             raise UnreadableImage(f"broken: {_one_line(error)}") from error
         with image:
             yield image
@@ -88,13 +111,13 @@ def read_image(path: str | Path, size_px: tuple[int, int] | None) -> NDArray[np.
 
     ``size_px`` is (height, width); the image is squashed to it with an antialiased bilinear
     filter, None keeps its own size. Large JPEGs are decoded at a half, a quarter or an eighth,
-    but never below twice the wanted size. Transparency is dropped. Raises UnreadableImage.
-    Safe to call from several threads, which run in parallel.
+    but never below twice the wanted size. Transparency is dropped. Raises UnreadableImage, and
+    UserError as ``open_image``. Safe to call from several threads, which run in parallel.
     """
     with open_image(path) as image:
         try:
             turn = _TURNS.get(_orientation(image))
-            sideways = turn is not None and _orientation(image) >= 5
+            sideways = _is_sideways(image)
             if size_px is not None and image.format in ("JPEG", "MPO"):
                 height, width = reversed(size_px) if sideways else size_px
                 image.draft("RGB", (2 * width, 2 * height))
@@ -105,6 +128,8 @@ def read_image(path: str | Path, size_px: tuple[int, int] | None) -> NDArray[np.
                 upright = upright.resize((size_px[1], size_px[0]), Image.Resampling.BILINEAR)
             return np.array(upright, np.uint8)
         except Exception as error:  # see open_image
+            if _is_system_fault(error):
+                raise _system_fault(str(path), error) from error
             reason = "truncated" if "truncated" in str(error).lower() else "broken"
             raise UnreadableImage(f"{reason}: {_one_line(error)}") from error
 
@@ -112,23 +137,22 @@ def read_image(path: str | Path, size_px: tuple[int, int] | None) -> NDArray[np.
 def read_size(path: str | Path) -> tuple[int, int]:
     """Return the (height, width) of an image as it is seen, from its header.
 
-    Raises UnreadableImage.
+    Raises UnreadableImage, and UserError as ``open_image``.
     """
     with open_image(path) as image:
         width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+        return (width, height) if _is_sideways(image) else (height, width)
 
 
 def _open(stream: BinaryIO) -> ImageFile.ImageFile:
-    try:
-        return Image.open(stream)
-    except UnidentifiedImageError:
-        if _heif_ready:
-            raise
-    # HEIC under another name, as phones' exports have it.
-    _register_heif()
-    stream.seek(0)
-    return Image.open(stream)
+    if not _heif_ready:
+        try:
+            return Image.open(stream, formats=_FORMATS)
+        except UnidentifiedImageError:
+            # HEIC under another name, as phones' exports have it.
+            _register_heif()
+            stream.seek(0)
+    return Image.open(stream, formats=(*_FORMATS, "HEIF"))
 
 
 def _check(image: ImageFile.ImageFile) -> None:
@@ -142,7 +166,7 @@ def _check(image: ImageFile.ImageFile) -> None:
     # 16-bit RGB is opened as mode RGB; only the layout of its raw pixels tells.
     if image.mode.startswith("I") or any(";16" in str(tile[3]) for tile in image.tile):
         raise UnreadableImage("more than 8 bits per channel")
-    if image.mode not in _MODES:
+    if image.mode not in COLOUR_MODES:
         raise UnreadableImage(f"colours are {image.mode}, not grey or RGB")
 
 
@@ -153,6 +177,10 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _is_sideways(image: Image.Image) -> bool:
+    return 5 <= _orientation(image) <= 8
+
+
 def _register_heif() -> None:
     global _heif_ready
     with _heif_lock:
@@ -161,6 +189,20 @@ def _register_heif() -> None:
 
             pillow_heif.register_heif_opener()
             _heif_ready = True
+
+
+def _is_system_fault(error: Exception) -> bool:
+    """Tell the system's errors from a decoder's, which carry no number."""
+    if isinstance(error, OSError):
+        return error.errno is not None and error.errno not in _ABOUT_THE_FILE
+    return isinstance(error, MemoryError)
+
+
+def _system_fault(path: str, error: Exception) -> UserError:
+    reason = "not enough memory" if isinstance(error, MemoryError) else _one_line(error)
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror.lower()
+    return UserError(f"cannot read {path}: {reason}; see to that and start again")
 
 
 def _one_line(error: Exception) -> str:

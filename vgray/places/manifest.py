@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vgray.errors import UserError
 from vgray.places.files import Files, is_remote, join, local_or_uri, scan
-from vgray.places.layouts import LAYOUTS, MANIFEST_FILE, Rows, manifest_file
+from vgray.places.layouts import LAYOUTS, MANIFEST_FILE, Rows, manifest_file, recognise
 from vgray.places.positions import cell_places, complete
 from vgray.places.splits import assign_roles, assign_splits
 
@@ -37,6 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 _ROOT, _LAYOUT, _LEFT_OUT = b"vgray_root", b"vgray_layout", b"vgray_left_out"
+_SPLITS = ("train", "val", "test")
+_VAL_ROOT = b"vgray_validation_root"  # of the val rows, where they come from another dataset
 
 
 def load_manifest(uri: str | Path) -> pa.Table:
@@ -62,17 +65,52 @@ def load_manifest(uri: str | Path) -> pa.Table:
     if not len(files):
         raise UserError(f"no images in {root}; expected JPEG, PNG or HEIC files, in any subfolder")
     files, unnameable = _nameable(files)
-    for name, layout in LAYOUTS.items():
-        if layout.recognises(files):
-            rows = layout.read(files, _name(root))
-            rows.notes["file name is not UTF-8"] = unnameable
-            return _table(rows, root, name)
-    known = [f"{name} ({layout.description})" for name, layout in LAYOUTS.items()]
+    layout = recognise(files)
+    if layout is not None:
+        rows = LAYOUTS[layout].read(files, _name(root))
+        rows.notes["file name is not UTF-8"] = unnameable
+        return _table(rows, root, layout)
+    known = [f"{name} ({known.description})" for name, known in LAYOUTS.items()]
     raise UserError(
         f"the images in {root} fit no layout: {files.relative[0]} has no position in its name nor "
         f"in its EXIF data; known are {', '.join(known)} and manifest file "
         "(manifest.csv or .parquet with path and lat, lon or east, north)"
     )
+
+
+def with_validation(table: pa.Table, validation: pa.Table) -> pa.Table:
+    """Return the train rows of ``table`` and then the val rows of ``validation``, as one manifest.
+
+    For a training set that has no val split of its own. Without val rows in ``validation`` the one
+    split that has a database and queries is taken for val. The places of the val rows are renamed,
+    so that none is a place of the train rows. Raises UserError if no split, or more than one,
+    could be val.
+    """
+    split = _validation_split(validation)
+    train = table.filter(pc.equal(table["split"], "train"))
+    val = validation.filter(pc.equal(validation["split"], split))
+    places = [f"val/{place.removeprefix('val/')}" for place in val["place_id"].to_pylist()]
+    val = _with_column(_with_column(val, "split", ["val"] * len(places)), "place_id", places)
+    val_root = _metadata(validation, _VAL_ROOT) or root_of(validation)
+    notes = {reason: list(paths) for reason, paths in left_out(table).items()}
+    for reason, paths in left_out(validation).items():
+        found = notes.setdefault(reason, [])
+        found += [path for path in (join(val_root, path) for path in paths) if path not in found]
+    # Not sorted as a whole: the order, and so the fingerprint, must not tell where the roots lie.
+    both = pa.concat_tables([rows.replace_schema_metadata() for rows in (train, val)])
+    return both.replace_schema_metadata(
+        {
+            _ROOT: root_of(table),
+            _VAL_ROOT: val_root,
+            _LAYOUT: f"{layout_of(table)}, val: {layout_of(validation)}",
+            _LEFT_OUT: json.dumps(notes, ensure_ascii=True),
+        }
+    )
+
+
+def for_training(table: pa.Table) -> pa.Table:
+    """Return the train and val rows; what training never looks at need not be decoded."""
+    return table.filter(pc.is_in(table["split"], pa.array(["train", "val"])))
 
 
 def layout_of(table: pa.Table) -> str:
@@ -98,15 +136,40 @@ def fingerprint(table: pa.Table) -> str:
     Where the root lies and when the files were written do not matter, so a dataset that is
     copied to another machine keeps its fingerprint.
     """
-    root = root_of(table).rstrip("/") + "/"
+    roots = {"val": _metadata(table, _VAL_ROOT) or root_of(table)}
+    prefixes = {split: roots.get(split, root_of(table)).rstrip("/") + "/" for split in _SPLITS}
     digest = hashlib.sha256(b"vgray manifest 1\n")
-    paths = [path.removeprefix(root) for path in table["path"].to_pylist()]
+    rows = zip(table["path"].to_pylist(), table["split"].to_pylist(), strict=True)
+    paths = [path.removeprefix(prefixes[split]) for path, split in rows]
     for column in (paths, *(table[name].to_pylist() for name in ("split", "role", "place_id"))):
         digest.update("\n".join(column).encode("utf-8", "surrogateescape") + b"\0")
     for name in ("size_bytes", "east_m", "north_m"):
         values = np.array(table[name].to_numpy(), copy=True) + 0  # -0.0 and 0.0 are one position
         digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
+
+
+def _validation_split(table: pa.Table) -> str:
+    """Return the split to validate on: val, else the only one with a database and queries."""
+    roles: dict[str, set[str]] = {split: set() for split in _SPLITS}
+    for split, role in zip(table["split"].to_pylist(), table["role"].to_pylist(), strict=True):
+        roles[split].add(role)
+    scored = [split for split in _SPLITS if roles[split] >= {"database", "queries"}]
+    if roles["val"]:
+        return "val"
+    if len(scored) == 1:
+        return scored[0]
+    found = f"{len(scored)} splits with" if scored else "no split with"
+    raise UserError(
+        f"{root_of(table)}: nothing to validate on, it has {found} a database and queries and none "
+        "is val; expected images in val/database and val/queries"
+    )
+
+
+def _with_column(table: pa.Table, name: str, values: list[str]) -> pa.Table:
+    return table.set_column(
+        SCHEMA.get_field_index(name), SCHEMA.field(name), pa.array(values, pa.string())
+    )
 
 
 def _nameable(files: Files) -> tuple[Files, list[str]]:

@@ -12,6 +12,7 @@ _HEADING_DEG = 30  # CosPlace's alpha
 # A zone is 6 degrees wide. Stretched by this much on either side its scale is wrong by less than
 # 0.2 % (5 cm in 25 m), and a city on the border between two zones keeps one system of metres.
 _STRETCH_DEG = 1.5
+_SAME_POINT_M = 50  # degrees are sometimes written with three digits only
 
 
 def zone_of(lat: float, lon: float) -> str:
@@ -66,7 +67,8 @@ def complete(
     """Fill, in place, the metres that are NaN from the degrees and the degrees from the metres.
 
     All arrays are (N,). Degrees stay NaN where the zone or its hemisphere is unknown; a position
-    that has degrees but neither metres nor a zone gets one from ``choose_zones``.
+    that has degrees but neither metres nor a zone gets one from ``choose_zones``, and one that has
+    both but no zone gets the zone in which they are the same point.
     """
     has_degrees = ~np.isnan(lat) & ~np.isnan(lon)
     has_metres = ~np.isnan(east_m) & ~np.isnan(north_m)
@@ -75,6 +77,9 @@ def complete(
     if len(rows):
         zones[rows] = choose_zones(lat[rows], lon[rows], groups[rows])
         known[rows] = True
+    rows = np.flatnonzero(has_degrees & has_metres & ~known)
+    if len(rows):
+        zones[rows] = _matching_zones(lat[rows], lon[rows], east_m[rows], north_m[rows], zones[rows])
     for zone in sorted(set(zones[known])):
         here = known & (zones == zone)
         rows = np.flatnonzero(here & has_degrees & ~has_metres)
@@ -86,6 +91,26 @@ def complete(
             # Metres that lie outside the zone come back as inf: unknown, not a position.
             degrees[:, ~np.isfinite(degrees).all(axis=0)] = np.nan
             lat[rows], lon[rows] = degrees
+
+
+def _matching_zones(
+    lat: Floats, lon: Floats, east_m: Floats, north_m: Floats, zones: NDArray[np.object_]
+) -> NDArray[np.object_]:
+    """Return the zones in which degrees and metres agree, or ``zones`` where none is; all (N,)."""
+    found = zones.copy()
+    own = np.minimum((lon + 180) // 6, 59).astype(np.int64)
+    for step in (0, -1, 1):  # the zone of the degrees, else a neighbour, as on a border
+        for number in np.unique(own):
+            name = str((number + step) % 60 + 1)
+            for hemisphere, here in (("N", lat >= 0), ("S", lat < 0)):
+                rows = np.flatnonzero(
+                    here & (own == number) & (found == zones) & ((zones == "") | (zones == name))
+                )
+                if len(rows):
+                    east, north = to_utm(lat[rows], lon[rows], name + hemisphere)
+                    same = np.hypot(east - east_m[rows], north - north_m[rows]) <= _SAME_POINT_M
+                    found[rows[same]] = name + hemisphere
+    return found
 
 
 def cell_places(

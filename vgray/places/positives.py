@@ -44,10 +44,12 @@ def positives_within(
 def require_one_zone(table: pa.Table, split: str) -> None:
     """Raise UserError if the images of a split lie in more than one UTM zone.
 
-    Metres of two zones cannot be compared. An unknown zone ("") is taken for the others'.
+    Metres of two zones cannot be compared. An unknown zone ("") is taken for the others', and a
+    zone without its hemisphere ("10") for the one with it ("10N").
     """
     inside = table.filter(pc.equal(table["split"], split))
-    zones = sorted(zone for zone in pc.unique(inside["utm_zone"]).to_pylist() if zone)
+    found = set(pc.unique(inside["utm_zone"]).to_pylist()) - {""}
+    zones = sorted(zone for zone in found if not {f"{zone}N", f"{zone}S"} & found)
     if len(zones) > 1:
         raise UserError(
             f"the {split} split lies in {len(zones)} UTM zones ({', '.join(zones[:6])}), between "

@@ -23,6 +23,32 @@ def trainable_places(
     return int((np.unique(ids, return_counts=True)[1] >= min_images).sum())
 
 
+def places_apart(
+    place_ids: ArrayLike,
+    positions_m: ArrayLike,
+    min_distance_m: float,
+    min_images: int = MIN_IMAGES_PER_PLACE,
+    *,
+    usable: NDArray[np.bool_] | None = None,
+) -> bool:
+    """Say whether two places of at least ``min_images`` are ``min_distance_m`` or more apart.
+
+    If not, ``epoch_batches`` has no batch to give. Arguments as there.
+    """
+    rows = np.arange(len(np.asarray(place_ids))) if usable is None else np.flatnonzero(usable)
+    _, codes = np.unique(np.asarray(place_ids)[rows], return_inverse=True)
+    counts = np.bincount(codes)
+    places = np.flatnonzero(counts >= min_images)
+    if len(places) < 2:
+        return False
+    centres = _centres(np.asarray(positions_m, np.float64)[rows], codes, counts)[places]
+    if np.ptp(centres, axis=0).max() >= min_distance_m:
+        return True
+    tree = cKDTree(centres)
+    near = tree.count_neighbors(tree, np.nextafter(min_distance_m, 0.0))
+    return bool(near < len(places) ** 2)
+
+
 def epoch_batches(
     place_ids: ArrayLike,
     positions_m: ArrayLike | None,
@@ -65,14 +91,20 @@ def epoch_batches(
     if min_distance_m > 0:
         if positions_m is None:
             raise ValueError("min_distance_m needs positions_m")
-        positions = np.asarray(positions_m, np.float64)[rows]
-        sums = [np.bincount(codes, weights=axis)[places] for axis in positions.T]
-        centres = np.column_stack(sums) / counts[places, None]
+        centres = _centres(np.asarray(positions_m, np.float64)[rows], codes, counts)[places]
         batches = _keep_apart(order, centres, places_per_batch, min_distance_m)
     else:
         cuts = range(0, len(order), places_per_batch)
         batches = [order[start : start + places_per_batch] for start in cuts]
     return [images[batch].reshape(-1) for batch in batches if len(batch) >= 2]
+
+
+def _centres(
+    positions_m: NDArray[np.float64], codes: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the mean position (M, 2) of each place; ``codes`` (N,) are 0 to M - 1."""
+    sums = [np.bincount(codes, weights=axis) for axis in positions_m.T]
+    return np.column_stack(sums) / counts[:, None]
 
 
 def _keep_apart(

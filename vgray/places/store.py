@@ -26,10 +26,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgray.errors import UserError
+from vgray.places.files import join
 from vgray.places.images import DECODER_VERSION, UnreadableImage, read_image
+from vgray.places.manifest import left_out, root_of
 
 CACHE_VARIABLE = "VGRAY_CACHE"
 _CHUNK = 32
+_CANNOT_WRITE = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+    # A file system without locks, as some network folders are.
+    + (errno.ENOLCK, errno.EOPNOTSUPP)
+)
 Mapped: TypeAlias = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 _log = logging.getLogger(__name__)
 
@@ -74,8 +81,9 @@ def open_store(
     Processes that open the same store at the same time wait for the one that builds it. What a
     killed build left behind is removed by the next. ``workers`` threads decode (one per CPU
     unless told) and ``progress(done, total)`` is called now and then while building. Raises
-    UserError where the disk is too small or the cache folder cannot be written; an image that
-    cannot be read raises nothing, it is listed in ``skipped``.
+    UserError where the disk is too small, the cache folder cannot be written or the system cannot
+    read an image now; an image that is itself unreadable raises nothing, it is listed in
+    ``skipped``.
     """
     if table.num_rows == 0:
         raise ValueError("a store needs at least one image")
@@ -101,7 +109,7 @@ def open_store(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(shape, base) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in _CANNOT_WRITE:
             raise UserError(
                 f"cannot write the cache folder {base}: {error.strerror}; "
                 f"set {CACHE_VARIABLE} to a folder that can be written"
@@ -110,6 +118,14 @@ def open_store(
     if store is None:
         raise RuntimeError(f"the store {folder} was built but cannot be opened")
     return store
+
+
+def skipped_images(table: pa.Table, store: ImageStore) -> list[tuple[str, str]]:
+    """Return (path, reason) of every image that is not used: unreadable, or left out of ``table``."""
+    root = root_of(table)
+    return store.skipped + [
+        (join(root, path), reason) for reason, paths in left_out(table).items() for path in paths
+    ]
 
 
 def _key(table: pa.Table, size_px: tuple[int, int]) -> str:
@@ -125,15 +141,16 @@ def _open(folder: Path, shape: tuple[int, ...]) -> ImageStore | None:
     """Open a finished store; None if there is none, or if its files are not what it says."""
     try:
         facts = json.loads((folder / "store.json").read_text())
+        skipped = [(str(path), str(why)) for path, why in facts["skipped"]]
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         readable = np.load(folder / "readable.npy")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, EOFError):  # damaged by something else: built again
+    except (ValueError, KeyError, TypeError, EOFError):  # damaged by something else: built again
         return None
     if pixels.shape != shape or readable.shape != shape[:1]:
         return None
-    return ImageStore(folder, pixels, readable, [(path, why) for path, why in facts["skipped"]])
+    return ImageStore(folder, pixels, readable, skipped)
 
 
 @contextmanager
@@ -195,7 +212,11 @@ def _reserve(
     pixels: Mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # not on macOS: there the check of the free space must do
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a network folder
+                    raise
     return pixels
 
 

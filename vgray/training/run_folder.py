@@ -3,8 +3,15 @@
 ``run.json`` holds the recipe, where the data was and its fingerprint, versions and the command.
 """
 
+import errno
+import fcntl
 import json
-from collections.abc import Sequence
+import logging
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +20,40 @@ from vgray.errors import UserError
 from vgray.recipe import Recipe
 from vgray.training.checkpoints import differences
 
-RUN = "run.json"
+logger = logging.getLogger(__name__)
+
+RUN, LOCK = "run.json", "lock"
+LOCK_TIMEOUT_S = 120.0
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Train alone in a folder: whoever had it, dying perhaps, has two minutes to let go of it.
+
+    The system lets go of the lock of a process that ends, however it ends.
+
+    Raises:
+        OSError: the folder cannot be written, or another process goes on training in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    with (folder / LOCK).open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BlockingIOError(
+                        errno.EAGAIN, "another process trains in this folder", str(folder)
+                    ) from None
+                time.sleep(0.05)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                    raise
+                logger.warning("%s: its file system has no locks; train once at a time", folder)
+                break
+        yield
 
 
 def require_new(folder: Path) -> None:
@@ -25,7 +65,21 @@ def require_new(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(
             f"--out {folder}: exists and is not empty; choose another folder, or go on with the "
-            f"training in it: --resume --out {folder}"
+            f"training in it: --resume --out {shlex.quote(str(folder))}"
+        )
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that could not be made or written, without leaving anything behind.
+
+    Raises:
+        UserError: the folder, or the nearest one above it that exists, is none or is read-only.
+    """
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        reason = "no write permission" if above.is_dir() else "not a folder"
+        raise UserError(
+            f"--out {folder}: cannot be written ({above}: {reason}); choose another folder"
         )
 
 

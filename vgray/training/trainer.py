@@ -17,7 +17,7 @@ from vgray.models.checkpoint import TRAINING_STATE, fill_from_checkpoint, save_c
 from vgray.models.devices import default_device
 from vgray.models.network import Network
 from vgray.places.augmentation import augment
-from vgray.places.sampling import epoch_batches
+from vgray.places.sampling import epoch_batches, trainable_places
 from vgray.recipe import Recipe
 from vgray.retrieval import first_hits, nearest, wilson_interval
 from vgray.training.checkpoints import Saved, differences, epoch_folder, read_saved, remove_old
@@ -27,6 +27,7 @@ from vgray.training.miners import MINERS
 from vgray.training.optimizers import build_optimizer
 from vgray.training.precision import settle_precision
 from vgray.training.process import limited_threads, peak_memory_mb, seed_everything
+from vgray.training.run_folder import locked
 from vgray.training.schedules import SCHEDULES
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ def train(
 ) -> Iterator[dict[str, Any]]:
     """Train a recipe and yield the metrics of each epoch when its checkpoint is on disk.
 
-    Called again on the same folder, it first yields the epochs that are done, as they were, and
+    One process at a time trains in a folder; another waits for it, up to two minutes. Called again
+    on the same folder, it first yields the epochs that are done, as they were, and
     goes on from the newest intact checkpoint. All random numbers come from the recipe's seed and
     the epoch, so on a CPU an interrupted training ends with the numbers of one that was not.
 
@@ -77,9 +79,22 @@ def train(
         TrainingDiverged: a number is no longer finite.
         UserError: the folder holds a training of another recipe or other data; the weights cannot
             be had; there are too few places for one batch.
+        OSError: another process trains in the folder, or it cannot be written.
     """
     where = torch.device(device) if device is not None else default_device()
-    folder = Path(folder)
+    with locked(Path(folder)):
+        yield from _train(recipe, data, Path(folder), where, threads, progress, evaluate_untrained)
+
+
+def _train(
+    recipe: Recipe,
+    data: TrainingData,
+    folder: Path,
+    where: torch.device,
+    threads: int | None,
+    progress: OnStep | None,
+    evaluate_untrained: bool,
+) -> Iterator[dict[str, Any]]:
     saved = read_saved(folder)
     if saved is not None:
         _require_same(recipe, data, folder, saved)
@@ -255,9 +270,15 @@ class Trainer:
             epoch=epoch,
         )
         if not batches:
+            least = batch.min_images_per_place
+            if trainable_places(self.data.place_ids, least) >= 2:
+                raise UserError(
+                    f"batch.min_distance_m: no two places of the data are {batch.min_distance_m:g} "
+                    "m apart, so none may share a batch; lower it"
+                )
             raise UserError(
                 f"batch.min_images_per_place: the data has no two places with "
-                f"{batch.min_images_per_place} or more images; lower it, or give more images"
+                f"{least} or more images; lower it, or give more images"
             )
         return batches
 

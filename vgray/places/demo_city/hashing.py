@@ -9,6 +9,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+# Arrays of any shape; where it matters, the functions of this package say which.
+Floats = NDArray[np.float32]
+Ints = NDArray[np.intp]
+Bools = NDArray[np.bool_]
+
 _MASK = (1 << 64) - 1
 
 
@@ -34,7 +39,7 @@ def generator(*keys: int) -> np.random.Generator:
 
 
 @lru_cache(maxsize=1)
-def noise_tile() -> NDArray[np.float32]:
+def noise_tile() -> Floats:
     """Return a seamless cloud-like texture: (256, 256), values about 0 to 1, mean 0.5."""
     size = 256
     white = generator(77).standard_normal((size, size))
@@ -45,7 +50,7 @@ def noise_tile() -> NDArray[np.float32]:
     return np.asarray(np.clip(0.5 + tile / (5.0 * tile.std()), 0.0, 1.0), np.float32)
 
 
-def smooth_noise(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+def smooth_noise(x: Floats, y: Floats) -> Floats:
     """Return the tile's values at fractional positions (N,), bilinear between its texels."""
     left, top = np.floor(x), np.floor(y)
     right_share, low_share = x - left, y - top

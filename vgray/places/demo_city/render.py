@@ -3,20 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vgray.places.demo_city import occluders
-from vgray.places.demo_city.atlas import Atlas
-from vgray.places.demo_city.camera import Camera
+from vgray.places.demo_city.camera import GROUND, SKY, WALL, Camera, cast
 from vgray.places.demo_city.canvas import Canvas
-from vgray.places.demo_city.ground import ground_radiance
-from vgray.places.demo_city.hashing import generator
-from vgray.places.demo_city.illumination import Illumination, column
-from vgray.places.demo_city.light import Conditions
-from vgray.places.demo_city.raycast import GROUND, SKY, WALL, cast
+from vgray.places.demo_city.figures import draw_street
+from vgray.places.demo_city.hashing import Floats, generator
+from vgray.places.demo_city.light import Conditions, Illumination, as_column
 from vgray.places.demo_city.scene import Scene
-from vgray.places.demo_city.sky import sky
-from vgray.places.demo_city.walls import wall_radiance
-
-Floats = NDArray[np.float32]
+from vgray.places.demo_city.surfaces import Atlas, ground_radiance, sky, wall_radiance
 
 
 def photograph(
@@ -41,7 +34,7 @@ def _radiance(
     hits = cast(scene, camera, q, s)
     ray_m = 1.0 / camera.focal_px(width)
     light = Illumination(scene, conditions)
-    haze = column(conditions.horizon)
+    haze = as_column(conditions.horizon)
     radiance = np.empty((3, q.size), np.float32)
     for kind in (WALL, GROUND, SKY):
         at = np.flatnonzero(hits.kind == kind)
@@ -73,7 +66,7 @@ def _radiance(
         haze[:, 0],
         conditions.visibility_m,
     )
-    occluders.draw(canvas, scene, light)
+    draw_street(canvas, scene, light)
     return radiance.reshape(3, height, width)
 
 
@@ -89,7 +82,7 @@ def _develop(radiance: Floats, conditions: Conditions) -> NDArray[np.uint8]:
     right = np.square(np.linspace(-1, 1, width, dtype=np.float32))
     up = np.square(np.linspace(-1, 1, height, dtype=np.float32))
     radiance *= 1 - np.float32(0.10) * (right + up[:, None])
-    radiance *= (np.float32(-0.95 * gain) * column(conditions.white_balance))[..., None]
+    radiance *= (np.float32(-0.95 * gain) * as_column(conditions.white_balance))[..., None]
     toned = 1 - np.exp(radiance)
     shot = rng.standard_normal(toned.shape, np.float32)
     shot *= np.sqrt(toned + np.float32(0.02))

@@ -6,11 +6,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vgray.places.demo_city.blocks import Wall, block
-from vgray.places.demo_city.hashing import unit
-from vgray.places.demo_city.streets import EASTWARD, NORTHWARD, Street, index_near, street
+from vgray.places.demo_city.hashing import Bools, Floats, unit
+from vgray.places.demo_city.streets import (
+    EASTWARD,
+    NORTHWARD,
+    Street,
+    Wall,
+    block,
+    index_near,
+    street,
+)
 
-Floats = NDArray[np.float32]
 REACH_M = 240.0
 _ROAM_M = 8.0  # how far from the centre a camera may stand
 
@@ -34,7 +40,7 @@ class Rooms(NamedTuple):
     bay_m: Floats
     storey_m: Floats
     ground_m: Floats
-    shop: NDArray[np.bool_]
+    shop: Bools
     key: NDArray[np.uint32]
 
 

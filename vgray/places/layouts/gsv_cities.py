@@ -10,9 +10,9 @@ from vgray.places.files import Files
 from vgray.places.layouts.rows import Rows, numbers, texts
 
 
-def recognises(files: Files) -> bool:
-    """Say whether any image has a GSV-Cities name."""
-    return any(parse_gsv_name(path.rsplit("/", 1)[-1]) for path in files.relative)
+def fits(files: Files) -> int:
+    """Return how many images have a GSV-Cities name."""
+    return sum(parse_gsv_name(path.rsplit("/", 1)[-1]) is not None for path in files.relative)
 
 
 def read(files: Files, source: str) -> Rows:

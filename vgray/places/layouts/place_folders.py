@@ -3,21 +3,32 @@
 The last field of a name (the note) names the place; where it is empty the panorama's field
 does. Some sets put real panoramas there, each cut into several headings at one position and
 time: those are one point of view and no place, so then the 10 m cell and the heading make the
-place, as they do where both fields are empty.
+place, as they do where both fields are empty, and where every image has another panorama.
 """
 
+import re
+
+from vgray.errors import UserError
 from vgray.places.filenames import VprName, parse_vpr_name
-from vgray.places.files import Files
+from vgray.places.files import Files, join
 from vgray.places.layouts.rows import Rows, rows_of_names
 
+_VPR_FOLDERS = re.compile(
+    r"(?P<dataset>.+?)/(images/)?(train|val|test)/(database|queries)/", re.IGNORECASE
+)
 
-def recognises(files: Files) -> bool:
-    """Say whether any image has a VPR name."""
-    return any(parse_vpr_name(path.rsplit("/", 1)[-1]) for path in files.relative)
+
+def fits(files: Files) -> int:
+    """Return how many images have a VPR name."""
+    return sum(parse_vpr_name(path.rsplit("/", 1)[-1]) is not None for path in files.relative)
 
 
 def read(files: Files, source: str) -> Rows:
-    """Read the layout. Images whose names say no position are left out and noted."""
+    """Read the layout. Images whose names say no position are left out and noted.
+
+    Raises UserError for a folder that holds VPR folders: their queries would be trained on.
+    """
+    _refuse_a_folder_too_high(files)
     parsed = [parse_vpr_name(path.rsplit("/", 1)[-1]) for path in files.relative]
     kept = [row for row, name in enumerate(parsed) if name is not None]
     names = [name for name in parsed if name is not None]
@@ -37,10 +48,20 @@ def read(files: Files, source: str) -> Rows:
     )
 
 
+def _refuse_a_folder_too_high(files: Files) -> None:
+    for path in files.relative:
+        found = _VPR_FOLDERS.match(path)
+        if found is not None:
+            raise UserError(
+                f"{files.root} holds datasets and is none, did you mean "
+                f"{join(files.root, found['dataset'])}?"
+            )
+
+
 def _are_panoramas(names: list[VprName]) -> bool:
     """Say whether the panorama's field names panoramas: several headings at one position and time.
 
-    One group with two positions or times is enough to know that it names places.
+    So it does where no two images share it, since no place has a single image everywhere. One group with two positions or times is enough to know that it names places.
     """
     first: dict[str, VprName] = {}
     turned = False
@@ -55,4 +76,4 @@ def _are_panoramas(names: list[VprName]) -> bool:
         ):
             return False
         turned = turned or abs(name.heading_deg - other.heading_deg) > 0
-    return turned
+    return turned or len(first) == sum(bool(name.pano) for name in names)

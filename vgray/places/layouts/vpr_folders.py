@@ -14,10 +14,11 @@ _SPLITS = ("train", "val", "test")
 _ROLES = {"database": "database", "gallery": "database", "queries": "queries", "query": "queries"}
 
 
-def recognises(files: Files) -> bool:
-    """Say whether any image lies in a folder of a split and has a VPR name."""
-    return any(
-        _place_of(files.root, path) is not None and parse_vpr_name(path.rsplit("/", 1)[-1])
+def fits(files: Files) -> int:
+    """Return how many images lie in a folder of a split and have a VPR name."""
+    return sum(
+        _place_of(files.root, path) is not None
+        and parse_vpr_name(path.rsplit("/", 1)[-1]) is not None
         for path in files.relative
     )
 
