@@ -59,9 +59,9 @@ def check(
 @user_errors()
 def demo_city(
     out: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
-    places: Annotated[int, typer.Option(min=1, help="Number of places.")] = 200,
-    size: Annotated[str, typer.Option(help="Width x height of the images in pixels.")] = "160x120",
-    images_per_place: Annotated[int, typer.Option(min=1, help="Images of each place.")] = 8,
+    places: Annotated[int, typer.Option(min=5, help="Number of places.")] = 300,
+    size: Annotated[str, typer.Option(help="Width x height of the images in pixels.")] = "128x96",
+    images_per_place: Annotated[int, typer.Option(min=2, help="Images of each place.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another city.")] = 0,
 ) -> None:
     """Make street-level photographs of a city that does not exist, in the VPR folder layout."""

@@ -1,5 +1,7 @@
 """One training: a recipe and a data set in, the best model of its epochs out."""
 
+import functools
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from vgray.console import (
     user_errors,
 )
 from vgray.errors import UserError
-from vgray.recipe import Recipe
+from vgray.recipe import Recipe, absolute_weights
 
 
 def train(
@@ -36,6 +38,9 @@ def train(
     data: Annotated[
         str | None, typer.Option(help="Photos with positions. Left out: the demo city.")
     ] = None,
+    val: Annotated[
+        str | None, typer.Option(help="Validate on this data set instead of on --data's val split.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A new folder. Default: runs/train-<date>-<time>.")
     ] = None,
@@ -47,6 +52,8 @@ def train(
     with user_errors():
         if resume and out is None:
             raise UserError("--resume: say which training to go on with, as in --resume --out DIR")
+        if val is not None and data is None and not resume:
+            raise UserError(f"--val {val}: give the data set to train on, as in --data DATA")
         settings = parse_settings(set_ or [])
         base = Recipe().with_settings(DEMO_SETTINGS if data is None else {})
         base = Recipe.from_file(recipe) if recipe is not None else base
@@ -54,53 +61,76 @@ def train(
 
         from vgray import training
         from vgray.models import ensure_weights
-        from vgray.places import load_manifest, open_store, require_trainable
+        from vgray.places import (
+            fingerprint,
+            for_training,
+            load_manifest,
+            open_store,
+            require_trainable,
+            skipped_images,
+            with_validation,
+        )
+        from vgray.places.files import local_or_uri
         from vgray.training import run_folder
 
         folder = out or Path("runs") / f"train-{datetime.now():%Y%m%d-%H%M%S}"
         earlier = run_folder.read_run(folder) if resume else None
         if earlier is None:
             run_folder.require_new(folder)
+        run_folder.require_writable(folder)
         if earlier is not None and recipe is None:
             base = Recipe.from_dict(earlier["recipe"])
         chosen = base.with_settings(settings)
+        weights = absolute_weights(chosen.backbone.weights)
+        chosen = chosen.with_settings({"backbone.weights": weights})
         if earlier is None:  # a checkpoint needs no other weights
             ensure_weights(chosen)
-        place = data or (earlier["data"]["uri"] if earlier else demo_city())
+        place = local_or_uri(data or (earlier["data"]["uri"] if earlier else demo_city()))
+        scored = val or (earlier["data"].get("val") if earlier else None)
         manifest = load_manifest(place)
-        with counting("decoding images") as progress:
-            store = open_store(manifest, chosen.image_size, progress=progress)
-        require_trainable(
+        if scored is not None:
+            scored = local_or_uri(scored)
+            manifest = with_validation(manifest, load_manifest(scored))
+        manifest = for_training(manifest)
+        require = functools.partial(
+            require_trainable,
             manifest,
-            store.readable,
             images_per_place=chosen.batch.images_per_place,
             min_images=chosen.batch.min_images_per_place,
             distance_m=chosen.evaluation.distance_m,
+            min_distance_m=chosen.batch.min_distance_m,
         )
-        prepared = training.TrainingData.prepare(manifest, store, chosen.evaluation.distance_m)
+        # Before anything is decoded, which may take hours, and after, without what is unreadable.
+        require()
         if earlier is not None:
-            run_folder.require_same(earlier, chosen, prepared.fingerprint)
-        else:
+            run_folder.require_same(earlier, chosen, fingerprint(manifest))
+        with counting("decoding images") as progress:
+            store = open_store(manifest, chosen.image_size, progress=progress)
+        require(store.readable)
+        prepared = training.TrainingData.prepare(manifest, store, chosen.evaluation.distance_m)
+        skipped = skipped_images(manifest, store)
+        if earlier is None:
             run_folder.create_run(
                 folder,
                 chosen,
                 data=place,
+                val=scored,
                 fingerprint=prepared.fingerprint,
                 num_images=manifest.num_rows,
-                skipped=store.skipped,
+                skipped=skipped,
                 command=sys.argv,
             )
         say(
             f"{folder}: {len(prepared.train_rows):,} training images, "
             f"{len(prepared.database_rows):,} in the database, "
-            f"{len(prepared.query_rows):,} queries, {len(store.skipped):,} skipped as unreadable"
+            f"{len(prepared.query_rows):,} queries, {len(skipped):,} skipped"
         )
         try:
             with epoch_bar(chosen.epochs) as step:
                 for metrics in training.train(chosen, prepared, folder, progress=step):
                     say(epoch_line(metrics, chosen))
         except KeyboardInterrupt:
-            again = f"python jobs/train.py --resume --out {folder}"
+            again = f"python jobs/train.py --resume --out {shlex.quote(str(folder))}"
             typer.echo(f"stopped; every finished epoch is kept. Go on: {again}", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except training.TrainingDiverged as error:
@@ -108,10 +138,8 @@ def train(
             raise typer.Exit(1) from None
         best = training.best_checkpoint(folder)
         say(f"model:  {best}")
-        say(
-            f"next:   python -c \"import vgray; print(vgray.load_model('{best}')"
-            ".describe('photo.jpg'))\""
-        )
+        code = f"import vgray; print(vgray.load_model({str(best)!r}).describe('photo.jpg'))"
+        say(f"next:   python -c {shlex.quote(code)}")
 
 
 def epoch_line(metrics: dict[str, Any], recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ error messages all use them.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
@@ -227,7 +228,7 @@ class MultiStep(_Schedule):
 
 
 class Plateau(_Schedule):
-    """The learning rate times ``factor`` when recall@1 has not risen for over ``patience`` epochs."""
+    """The learning rate times ``factor`` if recall@1 did not rise for over ``patience`` epochs."""
 
     name: Literal["plateau"] = "plateau"
     factor: float = Field(0.1, gt=0, lt=1)
@@ -414,7 +415,7 @@ def absolute_weights(weights: str) -> str:
     """Return ``backbone.weights`` with a file's path made absolute: trials run in other folders."""
     if weights in ("imagenet", "none", ""):
         return weights
-    return str(Path(weights).expanduser().absolute())
+    return os.path.abspath(os.path.expanduser(weights))  # noqa: PTH100, PTH111 (~nobody is no error)
 
 
 def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

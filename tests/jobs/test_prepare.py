@@ -74,6 +74,15 @@ def test_mistakes_are_one_line(arguments: list[object], message: str) -> None:
     assert len(done.stderr.splitlines()) == 1 and message in done.stderr
 
 
+def test_its_defaults_are_the_demo_city_s() -> None:
+    from vgray.places.demo_city import CitySettings
+
+    said = " ".join(run("demo-city", "--help").stdout.replace("│", " ").split())
+    city = CitySettings()
+    for default in (city.places, f"{city.width}x{city.height}", city.images_per_place, city.seed):
+        assert f"[default: {default}]" in said
+
+
 def test_a_closed_pipe_is_no_failure(city: Path) -> None:
     job = shlex.join([sys.executable, str(JOB), "check", str(city), "--json", "--no-decode"])
     shell = ["bash", "-c", f"{job} | true; echo ${{PIPESTATUS[0]}}"]

@@ -201,6 +201,45 @@ def test_what_is_not_resumed_and_what_is_not_overwritten(
     assert "the data has changed" in capsys.readouterr().err
 
 
+def test_what_is_refused_is_refused_before_anything_is_decoded(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    data = tmp_path / "data"
+    shutil.copytree(city, data)
+    options = ["--data", str(data), *SETTINGS, "--set", "epochs=1"]
+    assert call(monkeypatch, tmp_path, *options, "--out", "one") == 0
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "data/images/val")
+    for more, message in (
+        (["--out", "two"], "or --val DATA names a set to validate on"),
+        (["--out", "two", "--val", str(city), "--set", "batch.min_distance_m=9000"], "no two"),
+        (["--out", "file/two"], "cannot be written"),
+        (["--out", "one", "--resume", "--val", str(city)], "the data has changed"),
+    ):
+        capsys.readouterr()
+        assert call(monkeypatch, tmp_path, *options, *more) == 2
+        errors = capsys.readouterr().err
+        assert message in errors and len(errors.splitlines()) == 1
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "two").exists()
+
+
+def test_a_training_set_is_validated_on_another(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(city, data)
+    shutil.move(data / "images" / "val", tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "data", "--val", "other", "--out", "one", "--set", "epochs=1", *SETTINGS]
+    assert call(monkeypatch, tmp_path, *options) == 0
+    assert "8 in the database, 4 queries, 1 skipped" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "one" / "run.json").read_text())["data"]
+    assert (facts["uri"], facts["val"]) == (str(data), str(tmp_path / "other"))
+    (tmp_path / "below").mkdir()
+    assert call(monkeypatch, tmp_path / "below", "--resume", "--out", "../one") == 0
+
+
 def test_divergence_is_one_line_and_a_failure(
     tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -243,7 +243,8 @@ def test_a_dry_run_shows_the_plan_and_starts_nothing(tmp_path: Path, tiny_city: 
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "compared after epoch 3, one in 3 goes on" in result.stdout
-    assert "about 100 epochs of at most 180" in result.stdout
+    assert "about 100 of at most 180" in result.stdout
+    assert "images/s each in training" in result.stdout
     assert "adamw lr=0.0001 weight_decay=0.001" in result.stdout
     assert not list(tmp_path.iterdir())
 
@@ -280,15 +281,19 @@ def test_mistakes_are_one_line(
         arguments = [*arguments, "--data", str(tiny_city)]
         if not any("weights" in argument for argument in arguments):
             arguments += ["--set", "backbone.weights=none"]
+        if not any("batch" in argument for argument in arguments):
+            arguments += ["--set", "batch.places=4"]
     assert message in _refused(*arguments, "--storage", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_name_that_exists_is_refused(tmp_path: Path, tiny_city: Path) -> None:
     (tmp_path / "old").mkdir()
-    message = _refused(
-        "--space", "optimizers", "--data", tiny_city, *SMALL, "--storage", tmp_path, "--name", "old"
-    )
+    arguments = ["--space", "optimizers", "--data", tiny_city, *SMALL, "--storage", tmp_path]
+    message = _refused(*arguments, "--name", "old")
+    assert message.endswith("exists; choose another name")
+    (tmp_path / "old" / "recipe.json").write_text("{}")
+    message = _refused(*arguments, "--name", "old")
     assert "choose another name, or go on with it: --resume old" in message
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from vgray import Recipe, UserError
 from vgray.models import ensure_weights, weights
 from vgray.models.backbones import ResNet18
+from vgray.recipe import absolute_weights
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +116,7 @@ def test_other_mistakes(tmp_path: Path) -> None:
         ResNet18(weights=str(tmp_path / "nested.pth"))
 
 
-def test_the_keys_that_are_there_are_named(
-    tmp_path: Path, state: dict[str, torch.Tensor]
-) -> None:
+def test_the_keys_that_are_there_are_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     other = {"encoder.weight": state["conv1.weight"]}
     with pytest.raises(UserError, match=r"unexpected nothing, found encoder\.weight"):
         ResNet18(weights=write(tmp_path / "other.safetensors", other))
@@ -160,9 +159,9 @@ def test_homes_and_empty_names(
     write(tmp_path / "w.pth", state)
     ResNet18(weights="~/w.pth")
     for name in ("~/w.pth", "w.pth", "./w.pth"):
-        assert weights.absolute_weights(name) == str(tmp_path / "w.pth")
+        assert absolute_weights(name) == str(tmp_path / "w.pth")
     for name in ("imagenet", "none", ""):
-        assert weights.absolute_weights(name) == name
+        assert absolute_weights(name) == name
     for name in ("", "~nobody-of-this-name/w.pth"):
         with pytest.raises(UserError, match="no such file") as caught:
             ResNet18(weights=name)

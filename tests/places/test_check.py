@@ -149,6 +149,13 @@ def test_queries_far_from_the_database(root: Path) -> None:
     require_trainable(load_manifest(root), distance_m=5000)
 
 
+def test_places_that_are_all_near(root: Path) -> None:
+    table = load_manifest(root)
+    require_trainable(table, min_distance_m=200)
+    with pytest.raises(UserError, match=r"no two .* 201 m apart.*batch\.min_distance_m"):
+        require_trainable(table, min_distance_m=201)
+
+
 def test_batches_larger_than_the_dataset(root: Path) -> None:
     table = load_manifest(root)
     with pytest.raises(UserError, match=r"needs 4 training places .* there are 3"):

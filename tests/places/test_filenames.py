@@ -162,6 +162,8 @@ def test_gsv_names() -> None:
     assert south is not None and (south.lat, south.lon) == (-34.6, -58.4)
     greenwich = parse_gsv_name("London_0000001_2012_11_000_51.5_-7.1e-05_id.jpeg")
     assert greenwich is not None and greenwich.lon == -7.1e-05
+    short = parse_gsv_name("London_0000001_2012_11_000_51.5_-.74_id.jpeg")
+    assert short is not None and short.lon == -0.74
     for other in (SF, "London.jpg", "London_1_2012_11_000_51.5_0.1_id.jpg"):
         assert parse_gsv_name(other) is None
 

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import struct
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgray.places import UnreadableImage, read_image, read_size
+from vgray.errors import UserError
+from vgray.places import UnreadableImage, images, read_image, read_size
 from vgray.places.images import MAX_PIXELS
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -70,6 +72,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: p.write_bytes(png_header(1, 1, 16, 2, b"\0" * 7)),
         "more than 8 bits",
     ),
+    "postscript.jpg": (lambda p: street().save(p, "EPS"), "not an image"),
+    "loop.jpg": (lambda p: p.symlink_to(p.name), "too many levels"),
     "cmyk.jpg": (lambda p: p.write_bytes(jpeg(street().convert("CMYK"))), "CMYK"),
     "lab.tif": (lambda p: Image.new("LAB", (8, 8)).save(p), "LAB"),
     "float.tif": (lambda p: Image.new("F", (8, 8)).save(p), "colours are F"),
@@ -164,6 +168,43 @@ def test_threads_read_the_same(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda path: read_image(path, (24, 32)), paths))
     np.testing.assert_array_equal(alone, together)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+        (OSError(errno.ESTALE, "Stale file handle"), "stale file handle"),
+        (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+@pytest.mark.parametrize("place", ["open", "header", "pixels"])
+def test_a_fault_of_the_system_is_none_of_the_image(
+    fault: Exception, reason: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    street().save(tmp_path / "image.png")
+    if place == "open":
+        if isinstance(fault, MemoryError):
+            return
+        monkeypatch.setattr(images, "open_binary", fail)
+    elif place == "header":
+        monkeypatch.setattr(images.Image, "open", fail)
+    else:
+        monkeypatch.setattr(images.Image.Image, "convert", fail)
+    with pytest.raises(UserError, match=f"cannot read {tmp_path}/image.png: {reason}; see"):
+        read_image(tmp_path / "image.png", (16, 16))
+
+
+def test_an_orientation_that_does_not_exist_is_none(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 99
+    (tmp_path / "odd.jpg").write_bytes(jpeg(street(), exif=exif))
+    assert read_size(tmp_path / "odd.jpg") == (60, 80)
+    assert read_image(tmp_path / "odd.jpg", None).shape == (60, 80, 3)
 
 
 def test_nothing_is_printed(tmp_path: Path) -> None:

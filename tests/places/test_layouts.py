@@ -12,6 +12,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from vgray.errors import UserError
 from vgray.places import LAYOUTS, layout_of, left_out, load_manifest
+from vgray.places.layouts import photos as photos_layout
 
 
 def write(root: Path, *names: str) -> Path:
@@ -164,6 +165,40 @@ def test_a_panorama_cut_into_headings_is_no_place(tmp_path: Path) -> None:
     assert found == ["10N_55300_417525_0", "10N_55300_417525_0", "10N_55300_417525_3"]
 
 
+def test_panoramas_that_are_all_different_name_no_places(tmp_path: Path) -> None:
+    _, rows = read(
+        tmp_path,
+        "@553003@4175258@10@S@37.7@-122.4@pa@@0@@@@2017@@.jpg",
+        "@553004@4175258@10@S@37.7@-122.4@pb@@0@@@@2012@@.jpg",
+    )
+    assert [row["place_id"] for row in rows] == ["10N_55300_417525_0"] * 2
+
+
+def test_a_folder_one_too_high(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "sf/images/val/queries/@1@2@.jpg",
+        "sf/images/train/database/@1@2@.jpg",
+        "@1@2@.jpg",
+    )
+    with pytest.raises(UserError, match=f"did you mean {tmp_path}/sf"):
+        load_manifest(tmp_path)
+    assert layout_of(load_manifest(tmp_path / "sf")) == "VPR folders"
+
+
+def test_a_stray_file_does_not_decide(tmp_path: Path) -> None:
+    gsv = "Images/London/London_0000001_2012_11_090_51.5_-7.1e-05_{}.JPG"
+    layout, rows = read(
+        tmp_path / "gsv", *(gsv.format(n) for n in range(5)), "test/queries/@1@2@.jpg"
+    )
+    assert layout == "GSV-Cities" and len(rows) == 5
+    for number in range(5):
+        gps = {1: "S", 2: dms(33, 51, 24.5), 3: "E", 4: dms(151, 12, 55.08)}
+        photo(tmp_path / f"photos/{number}.jpg", gps)
+    layout, rows = read(tmp_path / "photos", "@1@2@.jpg")
+    assert layout == "photo folder" and len(rows) == 5
+
+
 # Manifest file
 
 
@@ -213,6 +248,12 @@ def test_a_manifest_that_vgray_made_is_read_again(tmp_path: Path) -> None:
     assert load_manifest(tmp_path / "again.parquet").to_pylist() == table.to_pylist()
 
 
+def test_own_columns_are_ignored_and_capitals_do_not_matter(tmp_path: Path) -> None:
+    write_csv(tmp_path, "Path,LAT,lon,Split,role,pitch\na.jpg,37.7,-122.4,VAL,Database,5\n")
+    row = load_manifest(tmp_path).to_pylist()[0]
+    assert (row["split"], row["role"]) == ("val", "database") and "pitch" not in row
+
+
 def test_a_listed_image_that_is_missing_stays_for_the_check(tmp_path: Path) -> None:
     write_csv(tmp_path, "path,lat,lon\na.jpg,37.7,-122.4\ngone.jpg,37.8,-122.4\n")
     assert load_manifest(tmp_path)["size_bytes"].to_pylist() == [16, -1]
@@ -221,7 +262,8 @@ def test_a_listed_image_that_is_missing_stays_for_the_check(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,lat,lon\na.jpg,1,2\n", "unknown column 'file'"),
+        ("file,lat,lon\na.jpg,1,2\n", "column 'path' is missing; it has file, lat, lon"),
+        ("path,lat,lon\na.jpg,1_0,2\n", "lat '1_0' of a.jpg is not a number"),
         ("path,lat,lon,headng\na.jpg,1,2,3\n", "'headng', did you mean 'heading'"),
         ("lat,lon\n1,2\n", "column 'path' is missing"),
         ("path,lat\na.jpg,1\n", "lat and lon or east and north; it has path, lat"),
@@ -290,6 +332,31 @@ def test_photos_with_gps(tmp_path: Path) -> None:
     assert left_out(table) == {
         "photo without GPS": ["broken.jpg", "no_gps.jpg", "null_island.jpg"],
         "empty file": ["empty.jpg"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("gps", "position"),
+    [
+        ({1: "S", 2: (-33.5,), 3: "W", 4: (70.25, 30.0)}, (-33.5, -70.75)),
+        ({1: "N", 2: (-33.0, 30.0, 0.0), 3: "E", 4: (151.0, 0.0, 0.0)}, (-33.5, 151.0)),
+        ({1: "S", 2: 33.5, 3: "E", 4: 151.25}, (-33.5, 151.25)),
+        ({1: "S", 2: (33.0, float("nan"), 0.0), 3: "E", 4: (151.0,)}, None),
+        ({1: "S", 2: (), 3: "E", 4: (151.0,)}, None),
+    ],
+)
+def test_positions_in_exif(gps: dict[int, Any], position: tuple[float, float] | None) -> None:
+    found = (photos_layout._degrees(gps, 2, 1, "S"), photos_layout._degrees(gps, 4, 3, "W"))
+    assert (found if None not in found else None) == position
+
+
+def test_photos_that_cannot_be_read_keep_their_reason(tmp_path: Path) -> None:
+    photo(tmp_path / "good.jpg", {1: "S", 2: dms(33, 51, 0), 3: "E", 4: dms(151, 12, 0)})
+    Image.new("CMYK", (8, 8)).save(tmp_path / "print.jpg")
+    (tmp_path / "note.jpg").write_text("no image")
+    assert left_out(load_manifest(tmp_path)) == {
+        "not an image": ["note.jpg"],
+        "colours are CMYK, not grey or RGB": ["print.jpg"],
     }
 
 

@@ -152,6 +152,17 @@ def test_missing_folders_and_files(tmp_path: Path) -> None:
         load_manifest("nowhere://x")
 
 
+def test_a_folder_of_several_names_is_listed_once(tmp_path: Path) -> None:
+    root = write(tmp_path / "city", *NAMES)
+    (root / "images/a_link").symlink_to(root / "images/train")
+    (root / "images/val/database/self.jpg").symlink_to("self.jpg")
+    paths = [Path(path).relative_to(root) for path in load_manifest(root)["path"].to_pylist()]
+    assert paths == sorted(map(Path, NAMES))
+    assert left_out(load_manifest(root)) == {
+        "name without a position": ["images/val/database/self.jpg"]
+    }
+
+
 def test_links_are_followed_once(tmp_path: Path) -> None:
     root = write(tmp_path / "real", *NAMES)
     link = tmp_path / "link"

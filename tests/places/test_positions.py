@@ -45,6 +45,18 @@ def test_complete_fills_what_is_missing() -> None:
     assert np.isnan([lat[2], lon[2]]).all() and (east[2], north[2]) == (5.0, 6.0)
 
 
+def test_a_zone_is_found_where_metres_and_degrees_are_one_point() -> None:
+    lat = np.array([37.72306, 37.72306, 37.72306, 51.5, 37.72306, -33.8568])
+    lon = np.array([-122.39856, -122.39856, -122.39856, 0.05, -122.39856, 151.2153])
+    east, north = np.full(6, 553003.03), np.full(6, 4175258.88)
+    east[1] += 200  # another point
+    (east[3],), (north[3],) = to_utm(lat[3:4], lon[3:4], "30N")  # written in the zone beside it
+    (east[5],), (north[5],) = to_utm(lat[5:], lon[5:], "56S")
+    zones = np.array(["", "", "10", "", "11", ""], object)
+    complete(lat, lon, east, north, zones, np.array(["a"] * 6))
+    assert zones.tolist() == ["10N", "", "10N", "30N", "11", "56S"]
+
+
 @pytest.mark.parametrize(
     ("heading", "number"),
     [(0, 0), (14.9, 0), (15, 1), (345, 0), (344.9, 11), (-1e-9, 0), (360, 0), (-30, 11), (180, 6)],

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vgray.errors import UserError
-from vgray.places import load_manifest, open_store, read_image, store
+from vgray.places import images, load_manifest, open_store, read_image, skipped_images, store
 from vgray.places.filenames import format_name
 
 SIZE = (24, 32)
@@ -124,8 +124,57 @@ def test_a_damaged_store_is_built_again(table: pa.Table, tmp_path: Path) -> None
     expected = np.array(first.pixels)
     (first.folder / "pixels.npy").write_bytes(b"\x93NUMPY")
     np.testing.assert_array_equal(open_store(table, SIZE, cache_dir=tmp_path).pixels, expected)
-    (first.folder / "store.json").write_text("{")
-    np.testing.assert_array_equal(open_store(table, SIZE, cache_dir=tmp_path).pixels, expected)
+    for damaged in ("{", "{}", "[]", "null", '{"skipped": [1]}'):
+        (first.folder / "store.json").write_text(damaged)
+        np.testing.assert_array_equal(open_store(table, SIZE, cache_dir=tmp_path).pixels, expected)
+
+
+def test_a_fault_of_the_system_is_not_kept(
+    table: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "open_binary", fail)
+        with pytest.raises(UserError, match=r"cannot read .*: input/output error"):
+            open_store(table, SIZE, cache_dir=tmp_path)
+    assert open_store(table, SIZE, cache_dir=tmp_path).readable.all()
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_that_reserves_nothing(
+    table: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store.os, "posix_fallocate", fail)
+    assert open_store(table, SIZE, cache_dir=tmp_path).readable.all()
+
+
+def test_a_file_system_without_locks(
+    table: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(store.fcntl, "flock", fail)
+    with pytest.raises(UserError, match="No locks available; set VGRAY_CACHE"):
+        open_store(table, SIZE, cache_dir=tmp_path)
+
+
+def test_what_is_not_used_is_listed(table: pa.Table, tmp_path: Path) -> None:
+    paths = table["path"].to_pylist()
+    Path(paths[1]).write_bytes(b"")
+    folder = Path(paths[0]).parent
+    (folder / "map.png").write_bytes(b"")
+    table = load_manifest(tmp_path / "set")
+    found = open_store(table, SIZE, cache_dir=tmp_path)
+    assert skipped_images(table, found) == [
+        (paths[1], "empty file"),
+        (str(folder / "map.png"), "name without a position"),
+    ]
 
 
 def test_wrong_calls(table: pa.Table, tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_cosine_per_step_and_its_floor() -> None:
     assert found == pytest.approx(expected)
 
 
+def test_epochs_with_a_batch_more_or_less_end_at_the_same_rates() -> None:
+    even = rates(*build("cosine", per="step"))
+    schedule, optimizer = build("cosine", per="step")
+    uneven = [rates(schedule, optimizer, epochs=1, steps=4 + i % 3 - 1)[0] for i in range(10)]
+    assert [epoch[0] for epoch in uneven] == [epoch[0] for epoch in even]
+    assert min(flat(uneven)) >= 0
+
+
 def test_multistep_drops_after_its_milestones() -> None:
     found = rates(*build("multistep", milestones=(2, 5), gamma=0.3))
     assert found == per_epoch([1, 1, 0.3, 0.3, 0.3] + 5 * [0.09])

@@ -18,6 +18,7 @@ from vgray.training import (
     TrainingData,
     TrainingDiverged,
     best_checkpoint,
+    run_folder,
     train,
 )
 from vgray.training import trainer as trainer_module
@@ -211,7 +212,7 @@ def test_divergence_ends_training_at_once(
     assert message.startswith("epoch 1, step 1: the loss is nan")
     assert f"optimizer {optimizer}, optimizer.lr 1" in message
     assert "\n" not in message
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_non_finite_gradient_or_descriptor_is_divergence(
@@ -300,3 +301,22 @@ def test_training_on_a_gpu(tmp_path: Path, tiny: Recipe, squares: TrainingData) 
     assert len(history) == 4
     assert torch.cuda.memory_allocated() < 20e6
     load_model(best_checkpoint(tmp_path), "cuda")
+
+
+def test_one_process_at_a_time_trains_in_a_folder(
+    squares: TrainingData, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "LOCK_TIMEOUT_S", 0.1)
+    run = train(tiny, squares, tmp_path)
+    next(run)
+    with pytest.raises(OSError, match="another process trains in this folder"):
+        next(train(tiny, squares, tmp_path))
+    run.close()
+    next(train(tiny, squares, tmp_path))
+
+
+def test_places_that_are_all_near_are_said(
+    squares: TrainingData, tiny: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"batch\.min_distance_m: no two places .* 99999 m apart"):
+        next(train(tiny.with_settings({"batch.min_distance_m": 99999}), squares, tmp_path))

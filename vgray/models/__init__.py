@@ -4,13 +4,12 @@ from vgray.models.aggregators import AGGREGATORS
 from vgray.models.backbones import BACKBONES
 from vgray.models.checkpoint import load_model, save_checkpoint
 from vgray.models.network import Network
-from vgray.models.weights import absolute_weights, ensure_weights
+from vgray.models.weights import ensure_weights
 
 __all__ = [
     "AGGREGATORS",
     "BACKBONES",
     "Network",
-    "absolute_weights",
     "ensure_weights",
     "load_model",
     "save_checkpoint",

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 import pickle
 import warnings
 import zipfile
@@ -78,7 +77,8 @@ def load_backbone_weights(
     if missing or unexpected:
         raise UserError(
             f"backbone.weights={weights}: does not fit the backbone; "
-            f"missing {_some(missing)}, unexpected {_some(unexpected)}, found {_some(list(state))}; "
+            f"missing {_some(missing)}, unexpected {_some(unexpected)}, "
+            f"found {_some(list(state))}; "
             "give a state dict with torchvision's keys, or crop the blocks that it lacks "
             "(backbone.crop_last)"
         )
@@ -98,13 +98,6 @@ def load_backbone_weights(
     # A copy, because training must not write into the state that is kept for the next trial.
     fill = {name: _as_parameter(state.get(name), tensor) for name, tensor in needed.items()}
     network.load_state_dict(fill, strict=False, assign=True)
-
-
-def absolute_weights(weights: str) -> str:
-    """Return a weights file's absolute path, which holds in every folder; a name stays as it is."""
-    if weights in ("", "imagenet", "none"):
-        return weights
-    return os.path.abspath(os.path.expanduser(weights))  # noqa: PTH100, PTH111 (no error for ~x)
 
 
 def _missing(needed: Iterable[str], state: Mapping[str, Tensor]) -> list[str]:

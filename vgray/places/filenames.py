@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 _NUM_FIELDS = 14
 _BANDS = frozenset("CDEFGHJKLMNPQRSTUVWX")
-_NUMBER = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"  # longitudes near Greenwich are written 5e-05
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"  # 5e-05 is near Greenwich
 _GSV_NAME = re.compile(
     rf"(?P<city>.+?)_(?P<place>\d{{7,}})_(?P<year>\d{{4}})_(?P<month>\d{{1,2}})_(?P<north>{_NUMBER})"
     rf"_(?P<lat>{_NUMBER})_(?P<lon>{_NUMBER})_(?P<panoid>.+)\.[A-Za-z]+"
@@ -192,7 +192,7 @@ def iso_time(timestamp: str) -> str | None:
 def _number(text: str) -> float:
     """Return the finite number that ``text`` is, else NaN."""
     try:
-        value = float(text)
+        value = float(text) if "_" not in text else math.nan
     except ValueError:
         return math.nan
     return value if math.isfinite(value) else math.nan

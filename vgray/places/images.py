@@ -70,7 +70,9 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """Open an image and read its header only. Raises UnreadableImage with the reason.
 
     Raises UserError where the system and not the image is at fault: no permission, too many open
-    files, storage that fails, too little memory. Refused are empty files, what is no image, animations, more than 8 bits per channel, colours
+    files, storage that fails, too little memory.
+
+    Refused are empty files, what is no image, animations, more than 8 bits per channel, colours
     other than grey and RGB (CMYK, LAB), and headers of more than ``MAX_PIXELS``.
     """
     text = str(path)

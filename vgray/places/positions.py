@@ -79,7 +79,9 @@ def complete(
         known[rows] = True
     rows = np.flatnonzero(has_degrees & has_metres & ~known)
     if len(rows):
-        zones[rows] = _matching_zones(lat[rows], lon[rows], east_m[rows], north_m[rows], zones[rows])
+        zones[rows] = _matching_zones(
+            lat[rows], lon[rows], east_m[rows], north_m[rows], zones[rows]
+        )
     for zone in sorted(set(zones[known])):
         here = known & (zones == zone)
         rows = np.flatnonzero(here & has_degrees & ~has_metres)

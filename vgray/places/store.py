@@ -33,9 +33,17 @@ from vgray.places.manifest import left_out, root_of
 CACHE_VARIABLE = "VGRAY_CACHE"
 _CHUNK = 32
 _CANNOT_WRITE = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-    # A file system without locks, as some network folders are.
-    + (errno.ENOLCK, errno.EOPNOTSUPP)
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        # A file system without locks, as some network folders are.
+        errno.ENOLCK,
+        errno.EOPNOTSUPP,
+        errno.EINVAL,
+    )
 )
 Mapped: TypeAlias = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 _log = logging.getLogger(__name__)
@@ -121,7 +129,7 @@ def open_store(
 
 
 def skipped_images(table: pa.Table, store: ImageStore) -> list[tuple[str, str]]:
-    """Return (path, reason) of every image that is not used: unreadable, or left out of ``table``."""
+    """Return (path, reason) of the images that are not used: unreadable, or left out before."""
     root = root_of(table)
     return store.skipped + [
         (join(root, path), reason) for reason, paths in left_out(table).items() for path in paths

@@ -18,6 +18,7 @@ def first_hits(
     Raises:
         ValueError: ``ranked`` and ``positives`` are of different numbers of queries.
     """
+    ranked = np.asarray(ranked)
     if ranked.ndim != 2 or len(ranked) != len(positives):
         raise ValueError(
             f"expected ranked (Q, N) and Q positives, found {ranked.shape} and {len(positives)}"
@@ -50,6 +51,7 @@ def recall_at_n(
     Raises:
         ValueError: there is no query, an N is not positive, or ``ranked`` has fewer columns.
     """
+    ranked = np.asarray(ranked)
     if len(ranked) == 0:
         raise ValueError("recall of no queries")
     if min(ns) < 1 or max(ns) > ranked.shape[1]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from vgray.errors import UserError
 from vgray.models.checkpoint import (
+    METRICS,
     MODEL,
     RECIPE,
     TEMPORARY,
@@ -54,10 +55,11 @@ def read_saved(folder: Path) -> Saved | None:
         try:
             metrics = read_metrics(checkpoint, (MODEL, RECIPE, TRAINING_STATE))
             recipe = Recipe.from_file(checkpoint / RECIPE)
+            return Saved(checkpoint, recipe, metrics["data"], metrics["history"])
+        except KeyError as error:
+            logger.warning("%s: %s lacks %s; going back", checkpoint, METRICS, error)
         except UserError as error:
             logger.warning("%s; going back to the one before it", error)
-            continue
-        return Saved(checkpoint, recipe, metrics["data"], metrics["history"])
     return None
 
 

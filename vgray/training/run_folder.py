@@ -127,6 +127,7 @@ def create_run(
     recipe: Recipe,
     *,
     data: str,
+    val: str | None = None,
     fingerprint: str,
     num_images: int,
     skipped: Sequence[tuple[str, str]],
@@ -138,9 +139,10 @@ def create_run(
         folder: new or empty.
         recipe: what is trained.
         data: where the data set is.
+        val: where the one to validate on is, if it is another.
         fingerprint: of the data set.
         num_images: how many images it has.
-        skipped: path and reason of each image that cannot be read.
+        skipped: path and reason of each image that is not used.
         command: the command line.
 
     Raises:
@@ -155,6 +157,7 @@ def create_run(
         num_unreadable=len(skipped),
         command=command,
     )
+    run["data"]["val"] = val
     try:
         folder.mkdir(parents=True, exist_ok=True)
         provenance.write_skipped(folder / "skipped.csv", skipped)

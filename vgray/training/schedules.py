@@ -29,7 +29,7 @@ class Schedule:
     ) -> None:
         self._optimizer = optimizer
         self._warmup_steps = warmup_steps
-        self._num_steps = 0
+        self._steps_per_epoch, self._num_steps = steps_per_epoch, 0
         lr = optimizer.param_groups[0]["lr"]
         # The scheduler of torch moves this one: it reads back the rate that it wrote last, which
         # must not be one that a warm-up has scaled.
@@ -51,6 +51,7 @@ class Schedule:
         inner = self._scheduler.state_dict() if self._scheduler is not None else {}
         return {
             "num_steps": self._num_steps,
+            "steps_per_epoch": self._steps_per_epoch,
             "lr": self._unwarmed.param_groups[0]["lr"],
             "scheduler": inner,
         }
@@ -58,6 +59,7 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
         self._num_steps = state["num_steps"]
+        self._steps_per_epoch = state.get("steps_per_epoch", self._steps_per_epoch)
         self._unwarmed.param_groups[0]["lr"] = state["lr"]
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
@@ -96,6 +98,8 @@ class Cosine(Schedule):
             optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup_steps=warmup_steps
         )
         self._per_step = per == "step"
+        # An epoch may have a batch more or less than the first; each ends at the same rate.
+        self._steps_in_epoch = 0
         self._scheduler = lr_scheduler.CosineAnnealingLR(
             self._unwarmed,
             T_max=(t_max or epochs) * (steps_per_epoch if self._per_step else 1),
@@ -104,7 +108,8 @@ class Cosine(Schedule):
 
     def end_step(self) -> None:
         """Set the rate of the next step."""
-        if self._per_step:
+        if self._per_step and self._steps_in_epoch < self._steps_per_epoch:
+            self._steps_in_epoch += 1
             self._advance()
         super().end_step()
 
@@ -112,6 +117,10 @@ class Cosine(Schedule):
         """Set the rate of the next epoch."""
         if not self._per_step:
             self._advance()
+        elif self._steps_in_epoch:
+            for _ in range(self._steps_in_epoch, self._steps_per_epoch):
+                self._advance()
+            self._steps_in_epoch = 0
         super().end_epoch(recall_at_1)
 
 

@@ -1,11 +1,12 @@
 """A manifest file: ``manifest.csv`` or ``manifest.parquet``, in the folder or given itself.
 
 It has a column ``path`` (relative to the manifest, absolute, or an address) and positions as
-``lat, lon`` or ``east, north``; every other column of the manifest is optional. Cells that are
-empty count as not given.
+``lat, lon`` or ``east, north``; every other column of the manifest is optional, and columns of
+other names are ignored. Cells that are empty count as not given.
 """
 
 import io
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -57,8 +58,8 @@ def read(path: str, source: str) -> Rows:
     missing_path = next((row for row, text in enumerate(relative) if not text), None)
     if missing_path is not None:
         raise UserError(f"{path}: row {missing_path + 1} has no path")
-    if len(set(relative)) < len(relative):
-        twice = next(name for name in relative if relative.count(name) > 1)
+    twice, count = Counter(relative).most_common(1)[0]
+    if count > 1:
         raise UserError(f"{path}: {twice} is listed more than once; give each image one row")
     files = stat(path.rsplit("/", 1)[0], relative)
     if (files.size_bytes < 0).all():
@@ -69,6 +70,8 @@ def read(path: str, source: str) -> Rows:
     count = len(relative)
     values = {name: _floats(columns.get(name), name, relative, path) for name in _LIMITS}
     for name, allowed in _CHOICES.items():
+        if name in columns:
+            columns[name] = [text.lower() for text in columns[name]]
         for row, text in enumerate(columns.get(name, ())):
             if text and text not in allowed:
                 raise UserError(
@@ -122,22 +125,26 @@ def _load(path: str) -> Any:
 def _columns(table: Any, path: str) -> dict[str, list[str]]:
     """Return the columns by their standard name, as texts with "" for what is not given."""
     names = {name: _ALIASES.get(name.strip().lower()) for name in table.column_names}
-    unknown = [name for name, standard in names.items() if standard is None]
-    if unknown:
-        raise UserError(
-            f"{path}: unknown column {', '.join(map(repr, unknown))}"
-            f"{nearest_name(unknown[0], list(_ALIASES))}; known are {', '.join(_ALIASES)}"
-        )
+    for name in [name for name, standard in names.items() if standard is None]:
+        # Other columns are the user's own (a pitch, an altitude); one that is nearly a known name
+        # which no other column has is a slip.
+        missing = [alias for alias, standard in _ALIASES.items() if standard not in names.values()]
+        meant = nearest_name(name.strip().lower(), missing)
+        if meant:
+            raise UserError(f"{path}: unknown column {name!r}{meant}")
+        del names[name]
     given = [standard for standard in names.values() if standard]
     double = sorted({name for name in given if given.count(name) > 1})
     if double:
         raise UserError(f"{path}: more than one column means {double[0]}; keep one")
     if "path" not in given:
-        raise UserError(f"{path}: the column 'path' is missing; it has {', '.join(names)}")
+        raise UserError(
+            f"{path}: the column 'path' is missing; it has {', '.join(table.column_names)}"
+        )
     if not ({"lat", "lon"} <= set(given) or {"east_m", "north_m"} <= set(given)):
         raise UserError(
             f"{path}: a position is missing, it needs the columns lat and lon or east and north; "
-            f"it has {', '.join(names)}"
+            f"it has {', '.join(table.column_names)}"
         )
     if table.num_rows == 0:
         raise UserError(f"{path}: no rows; list at least one image")
@@ -170,6 +177,8 @@ def _floats(
     values: list[float | None] = []
     for row, cell in enumerate(cells):
         try:
+            if "_" in cell:  # Python's way to write 1000, and nobody else's
+                raise ValueError
             value = float(cell) if cell else None
         except ValueError:
             raise UserError(f"{path}: {name} {cell!r} of {relative[row]} is not a number") from None

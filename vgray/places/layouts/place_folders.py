@@ -61,7 +61,8 @@ def _refuse_a_folder_too_high(files: Files) -> None:
 def _are_panoramas(names: list[VprName]) -> bool:
     """Say whether the panorama's field names panoramas: several headings at one position and time.
 
-    So it does where no two images share it, since no place has a single image everywhere. One group with two positions or times is enough to know that it names places.
+    So it does where no two images share it, for then no place could be trained on. One group with
+    two positions or times is enough to know that it names places.
     """
     first: dict[str, VprName] = {}
     turned = False
