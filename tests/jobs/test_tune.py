@@ -99,7 +99,7 @@ class TestASweep:
         described = json.loads((run / "recipe.json").read_text())
         assert described["data"]["unreadable"] == 1
         assert {"ray", "optuna", "torch"} <= described["versions"].keys()
-        assert "truncated" in (run / "skipped.csv").read_text()
+        assert "Truncated" in (run / "skipped.csv").read_text()
         assert {trial.state.name for trial in studies.open_study(run / "study.journal").trials} <= {
             "COMPLETE",
             "PRUNED",

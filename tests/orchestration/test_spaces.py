@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -82,6 +83,15 @@ def _write_space(folder: Path, name: str, body: str, base: str = "{}") -> str:
     path = folder / f"{name}.py"
     path.write_text(f"BASE = {base}\nPUBLISHED = []\ndef suggest(trial):\n    {body}\n")
     return str(path)
+
+
+def test_what_the_user_fixes_holds_for_every_method() -> None:
+    space = replace(load_space("optimizers"), fixed={"optimizer.weight_decay": 0.5})
+    recipe = space.recipe(Recipe(), {"optimizer.name": "sgd", "optimizer.lr": 0.1})
+    assert (recipe.optimizer.name, recipe.optimizer.weight_decay) == ("sgd", 0.5)
+    space = replace(space, fixed={"optimizer.momentum": 0.5})
+    with pytest.raises(UserError, match=r"optimizer\.momentum: no such setting"):
+        space.recipe(Recipe(), {"optimizer.name": "adamw"})
 
 
 def test_a_users_file_composes_with_a_known_space(tmp_path: Path) -> None:

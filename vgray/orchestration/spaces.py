@@ -6,7 +6,7 @@ import pkgutil
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +32,18 @@ class SearchSpace:
     published: Sequence[Mapping[str, Any]]
     """Settings from the literature: dotted path -> value."""
     suggests: Sequence[Suggest]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """What the user fixes whatever is drawn: dotted path -> value."""
+
+    def recipe(self, base: Recipe, settings: Mapping[str, Any]) -> Recipe:
+        """Return ``base`` with drawn settings.
+
+        A drawn name starts its family from defaults, so what the user fixed is put in once more.
+
+        Raises:
+            UserError: the recipe is not valid.
+        """
+        return base.with_settings({**self.fixed, **settings})
 
     def draw(self, trial: optuna.trial.BaseTrial, known: Mapping[str, Any]) -> dict[str, Any]:
         """Let every part of the space draw from ``trial``.
@@ -216,7 +228,7 @@ def sample_settings(
                 f"--space {space.name}: varies {settled[0]}, which is one for the whole sweep; "
                 f"leave it out and give --{settled[0]}"
             )
-        base.with_settings(settings)
+        space.recipe(base, settings)
         drawn.append(settings)
     return drawn
 

@@ -91,7 +91,7 @@ def configure(
         return Recipe.from_dict(attributes[RECIPE])
     study.sampler = optuna.samplers.TPESampler(seed=(seed * 1_000_003 + trial.number) % 2**32)
     settings = space.draw(trial, attributes.get(KNOWN, {}))
-    recipe = base.with_settings(settings)
+    recipe = space.recipe(base, settings)
     trial.set_user_attr(SETTINGS, settings)
     trial.set_user_attr(RECIPE, recipe.to_dict())
     return recipe

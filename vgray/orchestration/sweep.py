@@ -117,7 +117,7 @@ def make_plan(
         )
     if "seed" in options.settings:
         raise UserError("--set seed: is one for search and training; give --seed instead")
-    space = spaces.load_space(options.space)
+    space = replace(spaces.load_space(options.space), fixed=options.settings)
     base = Recipe().with_settings({**space.base, **options.settings})
     base = base.with_settings(
         {"seed": options.seed, "backbone.weights": absolute_weights(base.backbone.weights)}
@@ -128,7 +128,7 @@ def make_plan(
         *space.published,
         *spaces.sample_settings(space, base, SAMPLED_SETTINGS, options.seed),
     ]
-    recipes = [base.with_settings(each) for each in settings]
+    recipes = [space.recipe(base, each) for each in settings]
     _refuse_fixed_and_varied(settings, options)
 
     manifest = _load_data(options)
