@@ -117,11 +117,9 @@ def make_plan(
         )
     if "seed" in options.settings:
         raise UserError("--set seed: is one for search and training; give --seed instead")
+    options = _with_absolute_weights(options)
     space = replace(spaces.load_space(options.space), fixed=options.settings)
-    base = Recipe().with_settings({**space.base, **options.settings})
-    base = base.with_settings(
-        {"seed": options.seed, "backbone.weights": absolute_weights(base.backbone.weights)}
-    )
+    base = Recipe().with_settings({**space.base, **options.settings, "seed": options.seed})
     # At most half of the trials: a sweep that only repeats the literature searches nothing.
     num_published = min(len(space.published), math.ceil(options.num_trials / 2))
     settings = [
@@ -170,6 +168,16 @@ def make_plan(
         num_validation_images=pc.sum(pc.equal(manifest["split"], "val")).as_py() or 0,
         settings=[*settings[:num_published], *settings[len(space.published) :]],
     )
+
+
+def _with_absolute_weights(options: SweepOptions) -> SweepOptions:
+    """Make the path of a weights file absolute: trials run in other folders."""
+    path = "backbone.weights"
+    settings = {
+        key: absolute_weights(value) if key == path and isinstance(value, str) else value
+        for key, value in options.settings.items()
+    }
+    return replace(options, settings=settings)
 
 
 def _load_data(options: SweepOptions) -> pa.Table:
