@@ -21,7 +21,9 @@ from vgray.errors import UserError
 from vgray.places import Report, load_manifest
 from vgray.places import check as check_dataset
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
 
 
 @app.command()

@@ -175,6 +175,6 @@ def epoch_bar(epochs: int) -> Iterator[Callable[[int, int, int, int], None]]:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False)
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command()(train)
     app()

@@ -1,6 +1,8 @@
 """Weights for a backbone: downloaded, from a file, or none. No pickle is ever run."""
 
+import contextlib
 import functools
+import io
 import logging
 import pickle
 import warnings
@@ -136,10 +138,13 @@ def _some(names: list[str]) -> str:
 @functools.lru_cache(maxsize=2)
 def _download(url: str, name: str) -> dict[str, Tensor]:
     """Return the state dict at ``url``, kept in torch's cache folder on disk and here in memory."""
+    logger.info("downloading %s", url)
     try:
-        return torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-        )
+        # It writes to stderr, where a job says in one line what went wrong.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return torch.hub.load_state_dict_from_url(
+                url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+            )
     except Exception as error:  # no network, no disk, a cut file: each has the same remedy
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
