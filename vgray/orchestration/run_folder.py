@@ -254,6 +254,13 @@ def require_writable(storage: Path) -> None:
         raise UserError(f"--storage {storage}: cannot be written; choose another folder")
 
 
+def status(trial: FrozenTrial) -> str:
+    """Return in words how a trial of a sweep that is not running stands."""
+    if trial.state == TrialState.RUNNING and not trial_epochs(trial):
+        return "waiting"  # asked for, and never begun
+    return STATUS[trial.state]
+
+
 def trial_epochs(trial: FrozenTrial) -> list[dict[str, Any]]:
     """Return the metrics of the trial's epochs, in order."""
     prefix = f"{EPOCH} "
@@ -279,14 +286,9 @@ def best_trial(trials: Sequence[FrozenTrial]) -> BestTrial | None:
 def _trial_row(trial: FrozenTrial, *, running: bool) -> dict[str, Any]:
     epochs = trial_epochs(trial)
     best = best_epoch(trial) or {}
-    status = STATUS[trial.state]
-    if trial.state == TrialState.RUNNING and running:
-        status = "running"
-    elif trial.state == TrialState.RUNNING and not epochs:
-        status = "waiting"  # asked for, and never begun
     return {
         "trial": trial.number,
-        "status": status,
+        "status": "running" if running and trial.state == TrialState.RUNNING else status(trial),
         "settings": json.dumps(trial.user_attrs.get(studies.SETTINGS)),
         "recipe": json.dumps(trial.user_attrs.get(studies.RECIPE)),
         "epochs": len(epochs),

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from vgray.console import EXIT_INTERRUPTED, describe_duration, say
 from vgray.orchestration import study as studies
-from vgray.orchestration.run_folder import STATUS, RunFolder
+from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.rungs import expected_epochs, rungs
 from vgray.orchestration.sweep import Outcome, Plan, RunOptions
 from vgray.places import skipped_images
@@ -102,7 +102,7 @@ def _show_settings(plan: Plan, console: Console) -> None:
 
 def show_outcome(outcome: Outcome, plan: Plan, run: RunFolder, how: RunOptions) -> int:
     """Print how the sweep ended and what to do next; returns the job's exit status."""
-    counts = ", ".join(f"{n} {STATUS[state]}" for state, n in sorted(outcome.counts.items()))
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(outcome.counts.items()))
     full = plan.options.num_trials * plan.base.epochs
     say(
         f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {full}, "

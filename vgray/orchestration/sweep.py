@@ -23,7 +23,7 @@ from vgray.errors import UserError
 from vgray.orchestration import spaces
 from vgray.orchestration import study as studies
 from vgray.orchestration.report import NUMBER
-from vgray.orchestration.run_folder import BestTrial, RunFolder, trial_epochs
+from vgray.orchestration.run_folder import BestTrial, RunFolder, status, trial_epochs
 from vgray.orchestration.rungs import default_grace, expected_epochs, rungs
 from vgray.places import (
     ImageStore,
@@ -235,7 +235,8 @@ class Outcome:
     """How a sweep ended."""
 
     best: BestTrial | None
-    counts: dict[TrialState, int]
+    counts: dict[str, int]
+    """How many trials have each status."""
     complete: bool
     """Whether every trial has ended; else the sweep was interrupted or its time was up."""
     seconds: float
@@ -392,13 +393,12 @@ def _outcome(
     study: optuna.Study, best: BestTrial | None, options: SweepOptions, seconds: float
 ) -> Outcome:
     trials = studies.latest_trials(study)
-    counts = Counter(trial.state for trial in trials)
     failures = [
         trial.user_attrs[studies.FAILURE] for trial in trials if trial.state == TrialState.FAIL
     ]
     return Outcome(
         best=best,
-        counts=dict(counts),
+        counts=dict(Counter(map(status, trials))),
         complete=studies.num_unfinished(study, options.num_trials) == 0,
         seconds=seconds,
         first_failure=failures[0] if failures else None,
