@@ -18,18 +18,13 @@ from vgray.console import (
     user_errors,
 )
 from vgray.errors import UserError
+from vgray.orchestration.plan import SweepOptions, make_plan, stored_options
 from vgray.orchestration.run_folder import RunFolder, require_writable
 from vgray.orchestration.spaces import absolute_space, default_name, known_spaces
 from vgray.orchestration.summary import show_outcome, show_plan
-from vgray.orchestration.sweep import (
-    RunOptions,
-    SweepOptions,
-    make_plan,
-    run_sweep,
-    stored_options,
-)
+from vgray.orchestration.sweep import RunOptions, run_sweep
 from vgray.places.files import local_or_uri
-from vgray.recipe import flatten_settings
+from vgray.settings import flatten_settings
 
 
 def tune(

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 # Each imports only from those before it; the first row knows plain values only.
 ORDER = [
     "vgray.errors",
+    "vgray.settings",
     "vgray.recipe",
     "vgray.provenance",
     "vgray.places",

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vgray import Recipe, UserError, recipe
-from vgray.recipe import flatten_settings
+from vgray.settings import flatten_settings, settings_in
 
 
 def families() -> dict[str, tuple[Any, dict[str, type], set[str]]]:
@@ -35,7 +35,7 @@ FAMILIES = ["backbone", "aggregator", "loss", "miner", "optimizer", "schedule"]
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_name_has_a_class_that_takes_its_settings(family: str) -> None:
     union, registry, added = families()[family]
-    settings = {cls.model_fields["name"].default: cls for cls in recipe._settings_in(union)}
+    settings = {cls.model_fields["name"].default: cls for cls in settings_in(union)}
     assert set(settings) == set(registry)
     for name, cls in settings.items():
         arguments = cls().arguments()

@@ -13,11 +13,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vgray.errors import UserError, nearest_name
+from vgray.errors import UserError
+from vgray.settings import explain, flatten_settings, merge_settings
 
 PositiveFloat: TypeAlias = Annotated[float, Field(gt=0)]
 NonNegativeFloat: TypeAlias = Annotated[float, Field(ge=0)]
@@ -339,7 +340,7 @@ class Recipe(Settings):
         try:
             recipe = cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(_explain(error)) from None
+            raise UserError(explain(error, cls)) from None
         for path, value in flatten_settings(values).items():
             # No setting is true or false, and pydantic takes them for 1 and 0.
             parts = value if isinstance(value, list | tuple) else [value]
@@ -391,110 +392,8 @@ class Recipe(Settings):
         return type(self).from_dict(merge_settings(self.to_dict(), settings))
 
 
-def merge_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of nested ``values`` with dotted ``settings`` put in, names first."""
-    merged: dict[str, Any] = json.loads(json.dumps(values))
-    for path in sorted(settings, key=lambda path: not path.endswith(".name")):
-        *parents, key = path.split(".")
-        group = merged
-        for i, parent in enumerate(parents):
-            inner = group.get(parent)
-            if inner is None:
-                inner = group[parent] = {}
-            elif not isinstance(inner, dict):
-                where = ".".join(parents[: i + 1])
-                raise UserError(f"{path}: '{where}' is {inner!r}, which has no settings inside")
-            group = inner
-        if key == "name" and group.get("name") != settings[path]:
-            group.clear()
-        group[key] = settings[path]
-    return merged
-
-
 def absolute_weights(weights: str) -> str:
     """Return ``backbone.weights`` with a file's path made absolute: trials run in other folders."""
     if weights in ("imagenet", "none", ""):
         return weights
     return os.path.abspath(os.path.expanduser(weights))  # noqa: PTH100, PTH111 (~nobody is no error)
-
-
-def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested ``values`` as one dict keyed by dotted paths; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten_settings(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def describe_settings(settings: Mapping[str, Any] | None) -> str:
-    """Return what varies in one short line: ``sgd lr=0.0123 momentum=0.9``."""
-    if not settings:
-        return "base recipe"
-    words = []
-    for path, value in settings.items():
-        key = path.rpartition(".")[2]
-        if key == "name":
-            words.append(str(value))
-        else:
-            words.append(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}")
-    return " ".join(words)
-
-
-def _explain(error: ValidationError) -> str:
-    """One line for the first thing that is wrong: dotted path, value, what is allowed."""
-    first = error.errors()[0]
-    kind, value = first["type"], first["input"]
-    path, group = _dotted(first["loc"])
-    if kind == "union_tag_invalid":
-        found = str(first["ctx"]["tag"])
-        known = [name.strip("' ") for name in first["ctx"]["expected_tags"].split(",")]
-        hint = nearest_name(found, known)
-        return f"{path}.name: found '{found}'{hint or ';'} known are {', '.join(known)}"
-    if kind == "union_tag_not_found":
-        return f"{path}.name: missing; say which {path} is meant, as in {path}.name=..."
-    if kind == "extra_forbidden":
-        known = sorted(group.model_fields) if group else []
-        hint = nearest_name(path.rpartition(".")[2], known)
-        return (
-            f"{path}: no such setting (found {value!r}){hint or ';'} "
-            f"allowed here are {', '.join(known)}"
-        )
-    message = first["msg"].removeprefix("Value error, ")
-    if kind == "literal_error" and path.endswith("name"):
-        known = [name.strip("' ") for name in first["ctx"]["expected"].split(",")]
-        return f"{path}: found {value!r}; known are {', '.join(known)}"
-    if kind == "value_error":
-        return f"{path}: {message}" if path else message
-    message = message.replace("Input should", "it should", 1)
-    return f"{path}: found {value!r}; {message}"
-
-
-def _dotted(location: tuple[str | int, ...]) -> tuple[str, type[BaseModel] | None]:
-    """Turn pydantic's location, which names union members too, into a dotted path.
-
-    Also returns the settings class in which the location's last key was looked up.
-    """
-    keys: list[str] = []
-    group: type[BaseModel] | None = Recipe
-    members: dict[str, type[BaseModel]] = {}
-    for part in location:
-        if part in members:
-            group, members = members[str(part)], {}
-            continue
-        keys.append(str(part))
-        field = group.model_fields.get(str(part)) if group else None
-        inner = _settings_in(field.annotation) if field else []
-        if len(inner) == 1:
-            group = inner[0]
-        members = {c.model_fields["name"].default: c for c in inner} if len(inner) > 1 else {}
-    return ".".join(keys), group
-
-
-def _settings_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the settings classes that an annotation, perhaps a union, is made of."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [cls for part in get_args(annotation) for cls in _settings_in(part)]

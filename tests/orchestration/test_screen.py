@@ -8,7 +8,8 @@ from rich.console import Console
 
 from vgray.orchestration.report import epoch_report, failure_report
 from vgray.orchestration.screen import Progress, Screen
-from vgray.recipe import Recipe, describe_settings
+from vgray.recipe import Recipe
+from vgray.settings import describe_settings
 
 RECIPE = Recipe(epochs=4).to_dict()
 

@@ -17,7 +17,7 @@ from vgray.console import describe_duration
 from vgray.orchestration import study as studies
 from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER, reported_metrics
 from vgray.orchestration.run_folder import STATUS, RunFolder, best_epoch, trial_epochs
-from vgray.recipe import describe_settings
+from vgray.settings import describe_settings
 
 # Rows shown at most: the running trials and the best of the others.
 MAX_ROWS = 20

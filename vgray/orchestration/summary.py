@@ -8,12 +8,13 @@ from rich.table import Table
 
 from vgray.console import EXIT_INTERRUPTED, describe_duration, say
 from vgray.orchestration import study as studies
+from vgray.orchestration.plan import Plan
 from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.rungs import expected_epochs, rungs
-from vgray.orchestration.sweep import Outcome, Plan, RunOptions
+from vgray.orchestration.sweep import Outcome, RunOptions
 from vgray.places import skipped_images
 from vgray.places.store import usable_cpus
-from vgray.recipe import describe_settings
+from vgray.settings import describe_settings
 
 # Settings shown by a dry run.
 SHOWN_SETTINGS = 8

@@ -21,7 +21,8 @@ from vgray.models.checkpoint import (
     DamagedCheckpointError,
     read_metrics,
 )
-from vgray.recipe import Recipe, flatten_settings
+from vgray.recipe import Recipe
+from vgray.settings import flatten_settings
 
 logger = logging.getLogger(__name__)
 
