@@ -186,8 +186,10 @@ class _Planes:
         self._end_right, self._end_forward = end_right, end_forward
 
         # depth = 1 / (a * across + b), and along = depth * (c * across + d) - e
-        self._a = self.normal_right / self.offset
-        self._b = self.normal_forward / self.offset
+        # A wall whose plane holds the camera has an offset of 0; it is not ahead, and never asked.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._a = self.normal_right / self.offset
+            self._b = self.normal_forward / self.offset
         self._begin = self.right * self.tangent_right + self.forward * self.tangent_forward
 
     def depth(self, wall: Ints, across: Floats) -> Floats:
