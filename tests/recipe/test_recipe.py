@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vgray import Recipe, UserError, recipe
-from vgray.settings import flatten_settings, settings_in
+from vgray import Recipe, UserError
+from vgray.recipe import networks
+from vgray.recipe import training as training_settings
+from vgray.recipe.training import SGD
+from vgray.settings import flatten_settings, known_names, settings_in
 
 
 def families() -> dict[str, tuple[Any, dict[str, type], set[str]]]:
@@ -20,34 +23,36 @@ def families() -> dict[str, tuple[Any, dict[str, type], set[str]]]:
 
     schedule = {"optimizer", "epochs", "steps_per_epoch"}
     return {
-        "backbone": (recipe.Backbone, models.BACKBONES, set()),
-        "aggregator": (recipe.Aggregator, models.AGGREGATORS, set()),
-        "loss": (recipe.Loss, training.LOSSES, set()),
-        "miner": (recipe.Miner, training.MINERS, set()),
-        "optimizer": (recipe.Optimizer, training.OPTIMIZERS, {"params"}),
-        "schedule": (recipe.Schedule, training.SCHEDULES, schedule),
+        "backbone": (networks.Backbone, models.BACKBONES, {"name", "image_size"}),
+        "attention": (networks.Attention, models.ATTENTION, {"channels"}),
+        "aggregator": (networks.Aggregator, models.AGGREGATORS, set()),
+        "loss": (training_settings.Loss, training.LOSSES, set()),
+        "miner": (training_settings.Miner, training.MINERS, set()),
+        "optimizer": (training_settings.Optimizer, training.OPTIMIZERS, {"params"}),
+        "schedule": (training_settings.Schedule, training.SCHEDULES, schedule),
     }
 
 
-FAMILIES = ["backbone", "aggregator", "loss", "miner", "optimizer", "schedule"]
+FAMILIES = ["backbone", "attention", "aggregator", "loss", "miner", "optimizer", "schedule"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_name_has_a_class_that_takes_its_settings(family: str) -> None:
     union, registry, added = families()[family]
-    settings = {cls.model_fields["name"].default: cls for cls in settings_in(union)}
+    settings = {name: cls for cls in settings_in(union) for name in known_names(cls)}
+    settings = {name.removesuffix("/..."): cls for name, cls in settings.items()}
     assert set(settings) == set(registry)
     for name, cls in settings.items():
-        arguments = cls().arguments()
+        made = cls(name=name if name != "timm" else "timm/resnet18")
         signature = inspect.signature(registry[name])
-        signature.bind(**arguments, **dict.fromkeys(added))
-        assert set(arguments) <= set(signature.parameters), name  # not by way of **kwargs
+        signature.bind(**made.arguments(), **dict.fromkeys(added))
+        assert set(made.arguments()) <= set(signature.parameters), name  # not by way of **kwargs
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unknown_name_lists_the_known_ones(family: str) -> None:
     _, registry, _ = families()[family]
-    typo = next(iter(registry))[:-1] + "x"
+    typo = next(name for name in registry if name != "none")[:-1] + "x"
     with pytest.raises(UserError) as caught:
         Recipe().with_settings({f"{family}.name": typo})
     message = str(caught.value)
@@ -73,7 +78,22 @@ def test_unknown_name_lists_the_known_ones(family: str) -> None:
         ({"image_size": [64]}, "image_size"),
         ({"seed": -1}, "seed: found -1"),
         ({"backbone.crop_last": 4}, "backbone.crop_last: found 4"),
-        ({"backbone.train_from": 5}, "train_from is 0 to 4"),
+        ({"backbone.train_from": 5}, "backbone.train_from: found 5, but with crop_last 1 4 blocks"),
+        ({"backbone.name": "timm/"}, "backbone.name: found 'timm/'; it should match"),
+        ({"backbone.final_norm": True}, "backbone.final_norm: no such setting"),
+        ({"image_size": "big"}, "image_size: found 'big'; give height and width, as in 480x640"),
+        ({"image_size": True}, "image_size: found True"),
+        (
+            {"aggregator.name": "netvlad", "aggregator.clusters_num": True},
+            "clusters_num: found True",
+        ),
+        (
+            {"aggregator.name": "netvlad", "aggregator.normalize_input": 3},
+            "normalize_input: found 3",
+        ),
+        ({"aggregator.name": "boq", "aggregator.proj_channels": 100}, "proj_channels: found 100"),
+        ({"multi_scale.name": "average", "multi_scale.p": 2}, "multi_scale.p: no such setting"),
+        ({"multi_scale.name": "average", "multi_scale.scales": []}, "multi_scale.scales: found []"),
         ({"batch.min_images_per_place": 2}, "batch.images_per_place 4"),
         ({"evaluation.recall_at": [5, 10]}, "must contain 1"),
         ({"schedule.t_max": 5}, "schedule.t_max: no such setting"),
@@ -115,8 +135,21 @@ def test_json_is_exact() -> None:
 def test_a_new_name_starts_from_its_own_defaults() -> None:
     adam = Recipe().with_settings({"optimizer.lr": 5e-4, "optimizer.weight_decay": 0.1})
     sgd = adam.with_settings({"optimizer.momentum": 0.8, "optimizer.name": "sgd"})
-    assert sgd.optimizer == recipe.SGD(momentum=0.8)
+    assert sgd.optimizer == SGD(momentum=0.8)
     assert adam.with_settings({"optimizer.name": "adam"}) == adam
+
+
+def test_image_sizes_may_be_numbers_and_texts() -> None:
+    for given, size in ((320, (320, 320)), ("320", (320, 320)), ("480x640", (480, 640))):
+        recipe = Recipe().with_settings({"image_size": given})
+        assert recipe.image_size == size
+        assert Recipe.from_dict(json.loads(recipe.to_json())) == recipe
+
+
+def test_true_and_false_are_for_settings_that_are_true_or_false() -> None:
+    recipe = Recipe().with_settings({"backbone.update_frozen_statistics": False})
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert not recipe.backbone.arguments()["update_frozen_statistics"]
 
 
 def test_files(tmp_path: Path) -> None:
