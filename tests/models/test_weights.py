@@ -13,13 +13,20 @@ from safetensors.torch import save_file
 
 from vgray import Recipe, UserError
 from vgray.models import ensure_weights, weights
-from vgray.models.backbones import ResNet18
+from vgray.models.backbones import Backbone, build_backbone
 from vgray.recipe import absolute_weights
+from vgray.recipe.architectures import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
     return torchvision.models.resnet18().state_dict()
+
+
+def resnet18(weights: str, crop_last: int = 1) -> Backbone:
+    return build_backbone(
+        "resnet18", image_size=(64, 64), weights=weights, crop_last=crop_last, train_from=0
+    )
 
 
 def write(path: Path, state: dict[str, torch.Tensor]) -> str:
@@ -30,40 +37,40 @@ def write(path: Path, state: dict[str, torch.Tensor]) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".ckpt"])
 def test_a_partial_file_fits_a_cropped_backbone(
     tmp_path: Path, state: dict[str, torch.Tensor], suffix: str
 ) -> None:
     partial = {k: v for k, v in state.items() if not k.startswith(("fc.", "layer4."))}
     file = write(tmp_path / f"partial{suffix}", partial)
-    backbone = ResNet18(weights=file, crop_last=1)
+    backbone = resnet18(file, crop_last=1)
     torch.testing.assert_close(backbone.blocks[0].conv1.weight.data, state["conv1.weight"])
-    ResNet18(weights=file, crop_last=2)
+    resnet18(file, crop_last=2)
     with pytest.raises(
         UserError, match=r"missing layer4\.0\.\S+, .* and \d+ more, unexpected noth"
     ):
-        ResNet18(weights=file, crop_last=0)
+        resnet18(file, crop_last=0)
 
 
 def test_keys_that_matter_are_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     extra = {**state, "layer1.0.se.weight": torch.zeros(1)}
     file = write(tmp_path / "extra.safetensors", extra)
     with pytest.raises(UserError, match=r"missing nothing, unexpected layer1\.0\.se\.weight"):
-        ResNet18(weights=file)
+        resnet18(file)
     lacks = {k: v for k, v in state.items() if k != "bn1.running_var"}
     file = write(tmp_path / "lacks.safetensors", lacks)
     with pytest.raises(UserError, match=r"missing bn1\.running_var"):
-        ResNet18(weights=file)
+        resnet18(file)
     shaped = {**state, "conv1.weight": torch.zeros(64, 1, 7, 7)}
     file = write(tmp_path / "shaped.safetensors", shaped)
     with pytest.raises(UserError, match=r"conv1\.weight has shape \(64, 1, 7, 7\), expected"):
-        ResNet18(weights=file)
+        resnet18(file)
 
 
 def test_what_does_not_matter_is_ignored(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     other = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     other |= {"fc.weight": torch.zeros(3, 512), "classifier.bias": torch.zeros(1)}
-    backbone = ResNet18(weights=write(tmp_path / "other.safetensors", other))
+    backbone = resnet18(write(tmp_path / "other.safetensors", other))
     assert backbone.blocks[0].bn1.num_batches_tracked == 0
 
 
@@ -84,8 +91,8 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     assert zipfile.is_zipfile(tmp_path / "new.pth")
     for name in ("new.pth", "plain.pth"):
         with pytest.raises(UserError) as caught:
-            ResNet18(weights=str(tmp_path / name))
-        assert "more than tensors" in str(caught.value)
+            resnet18(str(tmp_path / name))
+        assert "more than tensors and plain values" in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not mark.exists()
 
@@ -98,28 +105,25 @@ def test_damaged_files_are_one_line(
     file = Path(write(tmp_path / f"file{suffix}", state))
     file.write_bytes(file.read_bytes()[:5000] if content is None else content)
     with pytest.raises(UserError, match=re.escape(str(file))) as caught:
-        ResNet18(weights=str(file))
+        resnet18(str(file))
     assert "\n" not in str(caught.value)
 
 
 def test_other_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        ResNet18(weights=str(tmp_path / "missing.pth"))
+        resnet18(str(tmp_path / "missing.pth"))
     (tmp_path / "weights.zip").write_bytes(b"")
     with pytest.raises(UserError, match=r"of kind '\.zip'"):
-        ResNet18(weights=str(tmp_path / "weights.zip"))
+        resnet18(str(tmp_path / "weights.zip"))
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(UserError, match="no state dict"):
-        ResNet18(weights=str(tmp_path / "list.pth"))
-    torch.save({"state_dict": {"conv1.weight": torch.zeros(1)}}, tmp_path / "nested.pth")
-    with pytest.raises(UserError, match="no state dict"):
-        ResNet18(weights=str(tmp_path / "nested.pth"))
+        resnet18(str(tmp_path / "list.pth"))
 
 
 def test_the_keys_that_are_there_are_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     other = {"encoder.weight": state["conv1.weight"]}
     with pytest.raises(UserError, match=r"unexpected nothing, found encoder\.weight"):
-        ResNet18(weights=write(tmp_path / "other.safetensors", other))
+        resnet18(write(tmp_path / "other.safetensors", other))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "backbone.model."])
@@ -132,7 +136,7 @@ def test_a_wrapper_s_prefix_is_left_out(
     wrapped = {prefix + key: value for key, value in state.items()}
     wrapped["aggregator.p"] = torch.ones(1)
     with caplog.at_level("INFO"):
-        backbone = ResNet18(weights=write(tmp_path / "wrapped.pth", wrapped))
+        backbone = resnet18(write(tmp_path / "wrapped.pth", wrapped))
     torch.testing.assert_close(backbone.blocks[0].conv1.weight.data, state["conv1.weight"])
     assert f"begin with {prefix}, left out" in caplog.text
 
@@ -148,7 +152,7 @@ def test_what_no_network_has_is_refused(
     tmp_path: Path, state: dict[str, torch.Tensor], change: dict, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        ResNet18(weights=write(tmp_path / "odd.pth", {**state, **change}))
+        resnet18(write(tmp_path / "odd.pth", {**state, **change}))
 
 
 def test_homes_and_empty_names(
@@ -157,14 +161,14 @@ def test_homes_and_empty_names(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "w.pth", state)
-    ResNet18(weights="~/w.pth")
+    resnet18("~/w.pth")
     for name in ("~/w.pth", "w.pth", "./w.pth"):
         assert absolute_weights(name) == str(tmp_path / "w.pth")
-    for name in ("imagenet", "none", ""):
+    for name in ("pretrained", "none", ""):
         assert absolute_weights(name) == name
     for name in ("", "~nobody-of-this-name/w.pth"):
         with pytest.raises(UserError, match="no such file") as caught:
-            ResNet18(weights=name)
+            resnet18(name)
         assert "\n" not in str(caught.value)
 
 
@@ -197,7 +201,7 @@ def test_downloaded_weights_are_read_once(
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
     try:
         for _ in range(3):
-            ResNet18(weights="imagenet")
+            resnet18("pretrained")
     finally:
         weights._download.cache_clear()
     assert calls == [("https://download.pytorch.org/models/resnet18-f37072fd.pth", True, True)]
@@ -205,8 +209,40 @@ def test_downloaded_weights_are_read_once(
 
 def test_a_replaced_file_is_read_again(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     path = tmp_path / "w.safetensors"
-    ResNet18(weights=write(path, state))
+    resnet18(write(path, state))
     changed = {**state, "conv1.weight": torch.zeros(64, 3, 7, 7)}
     path.unlink()
-    backbone = ResNet18(weights=write(path, changed))
+    backbone = resnet18(write(path, changed))
     assert backbone.blocks[0].conv1.weight.abs().sum() == 0
+
+
+def test_weights_in_the_checkpoint_of_a_training(
+    tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    wrapped = {f"module.backbone.{key}": value for key, value in state.items()}
+    torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "last.ckpt")
+    backbone = resnet18(str(tmp_path / "last.ckpt"))
+    torch.testing.assert_close(backbone.blocks[0].conv1.weight.data, state["conv1.weight"])
+
+
+def test_where_published_weights_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, **_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    urls = {}
+    for name in ARCHITECTURES:
+        with pytest.raises(UserError, match="cannot be downloaded") as caught:
+            build_backbone(
+                name, image_size=(224, 224), weights="pretrained", crop_last=0, train_from=0
+            )
+        urls[name] = re.search(r"fetch (\S+) on", str(caught.value))[1]
+    dinov2 = "https://dl.fbaipublicfiles.com/dinov2/"
+    assert urls["dinov2_vits14"] == f"{dinov2}dinov2_vits14/dinov2_vits14_pretrain.pth"
+    assert urls["dinov2_vitb14_reg"] == f"{dinov2}dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth"
+    assert urls["cct14_7x2_384"].endswith("/finetuned/cct_14_7x2_384_imagenet.pth")
+    # The default weights of ResNet-50 are others (IMAGENET1K_V2), which no published method uses.
+    assert urls["resnet50"] == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+    torchvisions = [url for url in urls.values() if "download.pytorch.org" in url]
+    assert len(torchvisions) == 23
+    assert len(set(urls.values())) == len(ARCHITECTURES) == 29

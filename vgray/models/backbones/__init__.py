@@ -1,68 +1,87 @@
-"""Backbones: networks that turn an image into a map of features."""
+"""Backbones: networks that turn an image into a map of features, and maybe a class token."""
 
-from collections import OrderedDict
+import inspect
+from collections.abc import Callable
 
-import torch
-import torchvision
-from torch import Tensor, nn
+from vgray.models.backbones.base import Backbone, Features
+from vgray.models.backbones.cct import CCT
+from vgray.models.backbones.staged import VGG16, ConvNeXt, MobileNet, ResNet, Swin
+from vgray.models.backbones.timm_models import Timm
+from vgray.models.backbones.vision_transformers import DINOv2, ViT
 
-from vgray.models.weights import Published, load_backbone_weights
+__all__ = ["BACKBONES", "Backbone", "Features", "build_backbone"]
+
+BACKBONES: dict[str, type[Backbone]] = {
+    "resnet18": ResNet,
+    "resnet34": ResNet,
+    "resnet50": ResNet,
+    "resnet101": ResNet,
+    "resnet152": ResNet,
+    "vgg16": VGG16,
+    "efficientnet_b0": MobileNet,
+    "efficientnet_b1": MobileNet,
+    "efficientnet_b2": MobileNet,
+    "efficientnet_b3": MobileNet,
+    "efficientnet_b4": MobileNet,
+    "efficientnet_b5": MobileNet,
+    "efficientnet_b6": MobileNet,
+    "efficientnet_b7": MobileNet,
+    "mobilenet_v3_small": MobileNet,
+    "mobilenet_v3_large": MobileNet,
+    "convnext_tiny": ConvNeXt,
+    "convnext_small": ConvNeXt,
+    "convnext_base": ConvNeXt,
+    "swin_t": Swin,
+    "swin_s": Swin,
+    "swin_b": Swin,
+    "vit_b_16": ViT,
+    "dinov2_vits14": DINOv2,
+    "dinov2_vitb14": DINOv2,
+    "dinov2_vits14_reg": DINOv2,
+    "dinov2_vitb14_reg": DINOv2,
+    "cct14_7x2_224": CCT,
+    "cct14_7x2_384": CCT,
+    "timm": Timm,
+}
+"""Name -> class; ``timm`` serves every ``timm/<model>``."""
 
 
-class ResNet18(nn.Module):
-    """ResNet-18 of torchvision in five blocks, the last of which can be left out.
-
-    (B, 3, H, W) -> (B, ``out_channels``, H / s, W / s), s = 32, 16 or 8 with 0, 1 or 2 blocks left
-    out. Blocks before ``train_from`` keep their weights, but their BatchNorm statistics follow the
-    images, as in the published trainings (GSV-Cities, deep-visual-geo-localization-benchmark).
+def build_backbone(
+    name: str,
+    *,
+    image_size: tuple[int, int],
+    weights: str,
+    crop_last: int,
+    train_from: int,
+    update_frozen_statistics: bool = True,
+    final_norm: bool = True,
+) -> Backbone:
+    """Build the backbone of a recipe.
 
     Args:
-        weights: ``imagenet``, ``none`` (random), or a .safetensors, .pth or .pt file.
+        name: a key of ``BACKBONES`` or ``timm/<model>``.
+        image_size: height and width in pixels of the images that it will mostly see.
+        weights: ``pretrained``, ``none`` (random), or a .safetensors, .pth, .pt or .ckpt file.
         crop_last: how many blocks are left out at the end.
         train_from: the first block that learns.
+        update_frozen_statistics: whether BatchNorm statistics of the blocks before it update.
+        final_norm: whether a transformer's output is normalised.
 
     Raises:
-        UserError: the weights cannot be had or do not fit.
+        UserError: the weights cannot be had or do not fit, there are fewer blocks, the image size
+            is none of this backbone's, or timm has no such model.
+        ValueError: ``final_norm`` is False of a backbone without one.
     """
-
-    PUBLISHED = {  # noqa: RUF012 (never changed)
-        # IMAGENET1K_V1, the weights of the published methods, and the only ones for ResNet-18.
-        "imagenet": Published("https://download.pytorch.org/models/resnet18-f37072fd.pth")
-    }
-
-    def __init__(self, weights: str = "imagenet", crop_last: int = 1, train_from: int = 0) -> None:
-        super().__init__()
-        # On the meta device nothing is allocated or drawn for blocks and weights that are replaced.
-        with torch.device("meta"):
-            net = torchvision.models.resnet18()
-        stem = nn.Sequential(
-            OrderedDict(conv1=net.conv1, bn1=net.bn1, relu=net.relu, maxpool=net.maxpool)
-        )
-        blocks = [stem, net.layer1, net.layer2, net.layer3, net.layer4][: 5 - crop_last]
-        if weights == "none":
-            for block in blocks:
-                block.to_empty(device="cpu")
-                block.apply(_draw_weights)
-        else:
-            load_backbone_weights(net, blocks, weights, self.PUBLISHED)
-        self.blocks = nn.ModuleList(blocks)
-        self.out_channels = (64, 64, 128, 256, 512)[len(blocks) - 1]
-        for block in blocks[:train_from]:
-            block.requires_grad_(False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> features (B, C, H', W')."""
-        for block in self.blocks:
-            images = block(images)
-        return images
-
-
-def _draw_weights(module: nn.Module) -> None:
-    """Initialise as torchvision's ResNet does."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.BatchNorm2d):
-        module.reset_parameters()
-
-
-BACKBONES: dict[str, type[ResNet18]] = {"resnet18": ResNet18}
+    cls: Callable[..., Backbone] = BACKBONES["timm" if name.startswith("timm/") else name]
+    options = {} if final_norm else {"final_norm": False}
+    if not options.keys() <= inspect.signature(cls).parameters.keys():
+        raise ValueError(f"final_norm=False, but {name} has no final normalisation")
+    return cls(
+        name=name,
+        image_size=image_size,
+        weights=weights,
+        crop_last=crop_last,
+        train_from=train_from,
+        update_frozen_statistics=update_frozen_statistics,
+        **options,
+    )
