@@ -1,42 +1,48 @@
-"""Aggregators: from a map of features to one descriptor of length 1."""
+"""Aggregators: from a map of features to one descriptor of length 1.
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+Constructor arguments and state-dict keys are those of the published implementations, so that
+published weights load.
+"""
 
+from vgray.models.aggregators.base import Aggregator
+from vgray.models.aggregators.boq import BoQ
+from vgray.models.aggregators.mixvpr import MixVPR
+from vgray.models.aggregators.netvlad import CRN, NetVLAD
+from vgray.models.aggregators.pooling import RMAC, Average, GeM, Maximum
+from vgray.models.aggregators.projected import ConvAP, CosPlace
+from vgray.models.aggregators.salad import SALAD
+from vgray.models.aggregators.tokens import ClassToken, SequencePool
 
-class Average(nn.Module):
-    """Mean of the feature map (SPoC): (B, C, H, W) -> L2-normalised (B, C)."""
+AGGREGATORS: dict[str, type[Aggregator]] = {
+    "avg": Average,
+    "max": Maximum,
+    "rmac": RMAC,
+    "gem": GeM,
+    "netvlad": NetVLAD,
+    "crn": CRN,
+    "cosplace": CosPlace,
+    "convap": ConvAP,
+    "mixvpr": MixVPR,
+    "boq": BoQ,
+    "salad": SALAD,
+    "cls": ClassToken,
+    "seqpool": SequencePool,
+}
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (B, C, H, W) -> L2-normalised (B, C)."""
-        return functional.normalize(_at_least_float32(features).mean((2, 3)), dim=1)
-
-
-class GeM(nn.Module):
-    """Generalised mean with one learned exponent: (B, C, H, W) -> L2-normalised (B, C).
-
-    Source: Radenović et al. 2019; agrees with GSV-Cities, which normalises after pooling.
-    """
-
-    def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.full((1,), float(p)))
-        self.eps = eps
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (B, C, H, W) -> L2-normalised (B, C)."""
-        # eps**p underflows in half precision, and negative features have no fractional power.
-        with torch.autocast(features.device.type, enabled=False):
-            x = _at_least_float32(features).clamp(min=self.eps)
-            mean = x.pow(self.p).mean((2, 3))
-            # A large exponent underflows in float32 too, where the root has no gradient.
-            root = mean.clamp(min=torch.finfo(mean.dtype).tiny).pow(1.0 / self.p)
-        return functional.normalize(root, dim=1)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-AGGREGATORS: dict[str, type[nn.Module]] = {"avg": Average, "gem": GeM}
+__all__ = [
+    "AGGREGATORS",
+    "CRN",
+    "RMAC",
+    "SALAD",
+    "Aggregator",
+    "Average",
+    "BoQ",
+    "ClassToken",
+    "ConvAP",
+    "CosPlace",
+    "GeM",
+    "Maximum",
+    "MixVPR",
+    "NetVLAD",
+    "SequencePool",
+]
