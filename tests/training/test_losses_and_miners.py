@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vgray.recipe import MultiSimilarity, PairMargin, Settings, Triplet
+from vgray.recipe.settings import Settings
+from vgray.recipe.training import MultiSimilarity, PairMargin, Triplet
 from vgray.training import LOSSES, MINERS
 from vgray.training.losses import compute_loss
 

@@ -1,6 +1,7 @@
-"""Networks: backbones, aggregators, their weights, and checkpoints of them."""
+"""Networks: backbones, attention, aggregators, their weights, and checkpoints of them."""
 
 from vgray.models.aggregators import AGGREGATORS
+from vgray.models.attention import ATTENTION
 from vgray.models.backbones import BACKBONES
 from vgray.models.checkpoint import load_model, save_checkpoint
 from vgray.models.network import Network
@@ -8,6 +9,7 @@ from vgray.models.weights import ensure_weights
 
 __all__ = [
     "AGGREGATORS",
+    "ATTENTION",
     "BACKBONES",
     "Network",
     "ensure_weights",

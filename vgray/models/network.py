@@ -14,10 +14,19 @@ from torch.nn import functional
 from torchvision.transforms.v2 import functional as image_functional
 
 from vgray.errors import UserError
-from vgray.models.aggregators import AGGREGATORS
-from vgray.models.backbones import BACKBONES
+from vgray.models.aggregators import MixVPR
+from vgray.models.backbones import Features, build_backbone
+from vgray.models.build import (
+    aggregate,
+    build_aggregator,
+    build_attention,
+    dry_descriptor,
+    dry_features,
+)
+from vgray.models.multi_scale import combine, resize_images, scaled_size
 from vgray.places.images import COLOUR_MODES, UnreadableImage, read_image
 from vgray.recipe import Recipe
+from vgray.recipe.networks import ScaleConcatenation
 
 Photo: TypeAlias = str | Path | Image.Image
 """An image file or a decoded image."""
@@ -28,7 +37,9 @@ _BLOCK = 64  # images described at once: enough for a GPU, little memory
 
 
 class Network(nn.Module):
-    """Backbone -> aggregator -> optional projection -> L2 norm, as a recipe says.
+    """Backbone -> attention -> aggregator -> optional projection -> L2 norm, as a recipe says.
+
+    In evaluation a recipe with ``multi_scale`` describes each image at several scales.
 
     Args:
         recipe: decides every layer; ``recipe.precision`` decides whether ``forward`` runs in
@@ -38,27 +49,34 @@ class Network(nn.Module):
 
     Attributes:
         recipe: the recipe that it was built from.
-        dimension: the length of its descriptors.
+        dimension: the length of its descriptors in evaluation.
         half_precision: whether ``forward`` autocasts to bfloat16.
 
     Raises:
-        UserError: the backbone's weights cannot be had or do not fit.
+        UserError: the backbone's weights cannot be had or do not fit; the parts do not fit.
     """
 
     def __init__(self, recipe: Recipe, *, load_weights: bool = True) -> None:
         super().__init__()
         self.recipe = recipe
         self.half_precision = recipe.precision == "bfloat16"
-        backbone = recipe.backbone
+        settings = recipe.backbone.arguments()
         if not load_weights:
-            backbone = backbone.model_copy(update={"weights": "none"})
-        self.backbone = BACKBONES[backbone.name](**backbone.arguments())
-        self.aggregator = AGGREGATORS[recipe.aggregator.name](**recipe.aggregator.arguments())
-        self.dimension = self.backbone.out_channels
+            settings["weights"] = "none"
+        self.backbone = build_backbone(
+            recipe.backbone.name, image_size=recipe.image_size, **settings
+        )
+        features = dry_features(self.backbone, recipe.image_size)
+        self._grid = (features.map.shape[2], features.map.shape[3])
+        self.attention = build_attention(recipe.attention, self.backbone)
+        self.aggregator = build_aggregator(recipe.aggregator, features)
+        self.dimension = dry_descriptor(self.aggregator, features).shape[1]
         self.projection: nn.Linear | None = None
         if recipe.projection is not None:
             self.projection = nn.Linear(self.dimension, recipe.projection.dim)
             self.dimension = recipe.projection.dim
+        if isinstance(recipe.multi_scale, ScaleConcatenation):
+            self.dimension *= len(recipe.multi_scale.scales)
         self._scale: Tensor
         self._offset: Tensor
         mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
@@ -72,13 +90,45 @@ class Network(nn.Module):
         return self._scale.device
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return L2-normalised float32 descriptors (B, D) of uint8 images (B, 3, H, W)."""
+        """Return L2-normalised float32 descriptors (B, D) of uint8 images (B, 3, H, W).
+
+        Raises:
+            ValueError: the model is made for images of another size.
+        """
         x = images * self._scale + self._offset
+        scales = self.recipe.multi_scale
+        if scales is None or self.training:
+            return self._describe(x)
+        size_px, multiple = (x.shape[2], x.shape[3]), self.backbone.size_multiple
+        described = [
+            self._describe(resize_images(x, scaled_size(size_px, scale, multiple)), any_size=True)
+            for scale in scales.scales
+        ]
+        return combine(described, scales.name, getattr(scales, "p", 1.0))
+
+    def local_features(self, images: Tensor) -> Tensor:
+        """Return what the aggregator is given of uint8 images (B, 3, H, W): (B, C, H', W')."""
+        return self._features(images * self._scale + self._offset).map
+
+    def _features(self, x: Tensor) -> Features:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half_precision):
-            x = self.aggregator(self.backbone(x))
+            features = self.backbone(x)
+            return Features(self.attention(features.map), features.token)
+
+    def _describe(self, x: Tensor, *, any_size: bool = False) -> Tensor:
+        features = self._features(x)
+        if (
+            any_size
+            and isinstance(self.aggregator, MixVPR)
+            and features.map.shape[2:] != self._grid
+        ):
+            # It is made for one size of the map.
+            features = features._replace(map=resize_images(features.map, self._grid))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half_precision):
+            descriptors = aggregate(self.aggregator, features)
             if self.projection is not None:
-                x = self.projection(x)
-        return functional.normalize(x.float(), dim=1)
+                descriptors = self.projection(descriptors)
+        return functional.normalize(descriptors.float(), dim=1)
 
     def describe(self, images: Photo | Sequence[Photo] | Tensor, *, block: int = _BLOCK) -> Tensor:
         """Describe photographs of any size; they are squashed to the recipe's ``image_size``.

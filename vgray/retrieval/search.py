@@ -1,8 +1,9 @@
 """Exact nearest neighbours."""
 
 import numpy as np
-import torch  # noqa: F401 (first: faiss before torch loads a second OpenMP, which can hang)
 from numpy.typing import NDArray
+
+from vgray.retrieval.library import faiss_with
 
 _BLOCK = 4096  # queries at once; faiss itself goes through the database in blocks
 
@@ -35,17 +36,10 @@ def nearest(
         raise ValueError(f"expected (D, d) and (Q, d), found {database.shape} and {queries.shape}")
     if not 1 <= k <= len(database):
         raise ValueError(f"k is {k}; the database has {len(database)} descriptors")
-    import faiss  # half a second, which a trial need not wait for before its first step
-
     database = np.ascontiguousarray(database, dtype=np.float32)
     ranked = np.empty((len(queries), k), dtype=np.int64)
-    threads_before = faiss.omp_get_max_threads()
-    if threads is not None:
-        faiss.omp_set_num_threads(threads)
-    try:
+    with faiss_with(threads) as faiss:
         for start in range(0, len(queries), _BLOCK):
             block = np.ascontiguousarray(queries[start : start + _BLOCK], dtype=np.float32)
             ranked[start : start + _BLOCK] = faiss.knn(block, database, k)[1]
-    finally:
-        faiss.omp_set_num_threads(threads_before)
     return ranked

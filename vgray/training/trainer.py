@@ -21,6 +21,7 @@ from vgray.places.sampling import epoch_batches, trainable_places
 from vgray.recipe import Recipe
 from vgray.retrieval import first_hits, nearest, wilson_interval
 from vgray.training.checkpoints import Saved, differences, epoch_folder, read_saved, remove_old
+from vgray.training.clusters import initialise_clusters
 from vgray.training.data import TrainingData
 from vgray.training.losses import LOSSES, compute_loss
 from vgray.training.miners import MINERS
@@ -158,6 +159,8 @@ class Trainer:
         )
         if checkpoint is not None:
             self._restore(checkpoint)
+        else:
+            initialise_clusters(self.network, self._images, data.train_rows, recipe.seed, threads)
 
     def save(self, checkpoint: Path, history: list[dict[str, Any]]) -> None:
         """Write the checkpoint of the last epoch of ``history``."""

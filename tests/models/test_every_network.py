@@ -1,0 +1,100 @@
+"""Every backbone with every attention and every aggregator: shapes, and what is refused."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vgray import Recipe
+from vgray.errors import UserError
+from vgray.models import AGGREGATORS, ATTENTION, BACKBONES
+from vgray.models.backbones import Features
+from vgray.models.build import aggregate, build_aggregator, build_attention
+from vgray.recipe.architectures import ARCHITECTURES
+
+# Small enough for SALAD on a map of 2 x 2.
+SMALL = {
+    "netvlad": {"clusters_num": 4},
+    "crn": {"clusters_num": 4},
+    "boq": {"proj_channels": 64, "num_queries": 3, "row_dim": 2},
+    "salad": {"num_clusters": 3, "cluster_dim": 5, "token_dim": 6},
+}
+REDUCTION = {"cbam": {"attention.reduction": 4}}
+
+
+def dimension(name: str, recipe: Recipe, channels: int) -> int:
+    """Return the length of a descriptor, by each aggregator's own definition."""
+    a = recipe.aggregator
+    return {
+        "netvlad": lambda: a.clusters_num * channels,
+        "crn": lambda: a.clusters_num * channels,
+        "cosplace": lambda: a.out_dim,
+        "convap": lambda: a.out_channels * a.s1 * a.s2,
+        "mixvpr": lambda: a.out_channels * a.out_rows,
+        "boq": lambda: a.proj_channels * a.row_dim,
+        "salad": lambda: a.cluster_dim * a.num_clusters + a.token_dim,
+    }.get(name, lambda: channels)()
+
+
+def combinations(name: str, crop_last: int, grid: tuple[int, int], batch: int) -> int:
+    """Check every attention with every aggregator behind one backbone; returns how many."""
+    architecture = ARCHITECTURES[name]
+    stride = architecture.strides[-1 - crop_last]
+    grid = (max(grid[0], -(-32 // stride)), max(grid[1], -(-32 // stride)))  # of 32 px at least
+    base = Recipe().with_settings(
+        {
+            "backbone.name": name,
+            "backbone.crop_last": crop_last,
+            "image_size": [side * stride for side in grid],
+        }
+    )
+    shape = (batch, architecture.channels[-1 - crop_last])
+    backbone = SimpleNamespace(out_channels=shape[1], classifier=None)
+    features = Features(
+        torch.randn(*shape, *grid), torch.randn(shape) if architecture.has_token else None
+    )
+    attended = []
+    for attention in ATTENTION:
+        chosen = base.with_settings({"attention.name": attention, **REDUCTION.get(attention, {})})
+        attended.append(build_attention(chosen.attention, backbone).eval()(features.map))
+        assert attended[-1].shape == features.map.shape, attention
+    for aggregator_name, cls in AGGREGATORS.items():
+        small = {f"aggregator.{k}": v for k, v in SMALL.get(aggregator_name, {}).items()}
+        small["aggregator.name"] = aggregator_name
+        if cls.needs_token and features.token is None:
+            with pytest.raises(UserError, match="needs a class token"):
+                base.with_settings(small)
+            continue
+        recipe = base.with_settings(small)
+        aggregator = build_aggregator(recipe.aggregator, features).eval()
+        expected = (batch, dimension(aggregator_name, recipe, shape[1]))
+        for map_ in attended:
+            descriptors = aggregate(aggregator, Features(map_, features.token))
+            assert descriptors.shape == expected, aggregator_name
+            torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(batch))
+    return len(attended) * len(AGGREGATORS)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_every_combination_has_the_shape_that_it_says() -> None:
+    seen = Counter()
+
+    @settings(max_examples=2, deadline=None, derandomize=True, database=None)
+    @given(
+        grid=st.tuples(st.integers(2, 4), st.integers(2, 4)),
+        batch=st.integers(1, 3),
+        crop_last=st.integers(0, 3),
+    )
+    def check(grid: tuple[int, int], batch: int, crop_last: int) -> None:
+        for name in ARCHITECTURES:
+            seen[name] += combinations(name, crop_last, grid, batch)
+
+    check()
+    each = len(ATTENTION) * len(AGGREGATORS)
+    assert set(seen) == set(BACKBONES) - {"timm"}
+    assert min(seen.values()) >= 2 * each
+    assert sum(seen.values()) >= 2 * 29 * 5 * 13
