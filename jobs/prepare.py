@@ -1,4 +1,4 @@
-"""Check a dataset, or make one: a city that does not exist."""
+"""Check a dataset, make one of a city that does not exist, or import published weights."""
 
 import dataclasses
 import json
@@ -79,6 +79,52 @@ def demo_city(
         generate(settings, out, progress=step)
     print(f"wrote {out}")
     _next(str(out))
+
+
+@app.command("import-weights")
+@user_errors()
+def import_published(
+    file: Annotated[
+        Path, typer.Option("--from", help="Official checkpoint: .pth, .pt, .ckpt, .safetensors.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="What it is: mixvpr, convap, cosplace, eigenplaces, salad, boq; netvlad or gem of "
+            "the deep-visual-geo-localization-benchmark.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint folder to write; must be new or empty.")],
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Height x width in pixels; default: what the model was published for.",
+            show_default=False,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Its name, needed only where the file leaves it open.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Turn an official checkpoint into one that vgray loads, without running what it holds."""
+    from vgray.models.published import import_weights
+
+    done = import_weights(file, model, out, image_size=image_size, backbone=backbone)
+    height, width = done.recipe.image_size
+    print(
+        f"found {model} on {done.recipe.backbone.name} (crop_last {done.recipe.backbone.crop_last})"
+        f": {done.dimension:,} dimensions, images of {height}x{width}, "
+        f"{done.parameters:,} parameters; tensors of the file left out: {done.ignored:,}"
+    )
+    print(f"wrote {done.folder}")
+    # A JSON text is a Python text too, in double quotes, which a shell needs no escapes for.
+    folder = json.dumps(str(done.folder))
+    code = f'import vgray; print(vgray.load_model({folder}).describe("PHOTO.jpg"))'
+    print(f"next: python -c {shlex.quote(code)}")
 
 
 def _size(text: str) -> tuple[int, int]:
