@@ -1,6 +1,7 @@
 """Settings by dotted path: put in, flattened, described, and explained where they are wrong."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -63,10 +64,10 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """
     first = error.errors()[0]
     kind, value = first["type"], first["input"]
-    path, group = _dotted(first["loc"], root)
+    path, group, members = _dotted(first["loc"], root)
     if kind == "union_tag_invalid":
         found = str(first["ctx"]["tag"])
-        known = [name.strip("' ") for name in first["ctx"]["expected_tags"].split(",")]
+        known = [name for member in members.values() for name in known_names(member)]
         hint = nearest_name(found, known)
         return f"{path}.name: found '{found}'{hint or ';'} known are {', '.join(known)}"
     if kind == "union_tag_not_found":
@@ -84,31 +85,40 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         return f"{path}: found {value!r}; known are {', '.join(known)}"
     if kind == "value_error":
         return f"{path}: {message}" if path else message
-    message = message.replace("Input should", "it should", 1)
+    message = re.sub(r"^\w+ should", "it should", message)
     return f"{path}: found {value!r}; {message}"
 
 
 def _dotted(
     location: tuple[str | int, ...], root: type[BaseModel]
-) -> tuple[str, type[BaseModel] | None]:
+) -> tuple[str, type[BaseModel] | None, dict[str, type[BaseModel]]]:
     """Turn pydantic's location, which names union members too, into a dotted path.
 
-    Also returns the settings class in which the location's last key was looked up.
+    Also returns the settings class in which the location's last key was looked up, and the members
+    of the union that the key names.
     """
     keys: list[str] = []
     group: type[BaseModel] | None = root
     members: dict[str, type[BaseModel]] = {}
     for part in location:
-        if part in members:
-            group, members = members[str(part)], {}
+        tagged = next((c for tag, c in members.items() if part in (tag, *known_names(c))), None)
+        if tagged is not None:
+            group, members = tagged, {}
             continue
         keys.append(str(part))
         field = group.model_fields.get(str(part)) if group else None
         inner = settings_in(field.annotation) if field else []
         if len(inner) == 1:
             group = inner[0]
-        members = {c.model_fields["name"].default: c for c in inner} if len(inner) > 1 else {}
-    return ".".join(keys), group
+        members = {cls.__name__: cls for cls in inner} if len(inner) > 1 else {}
+    return ".".join(keys), group, members
+
+
+def known_names(settings: type[BaseModel]) -> tuple[str, ...]:
+    """Return the names that a settings class of a tagged union answers to."""
+    field = settings.model_fields["name"]
+    literals = get_args(field.annotation)
+    return literals or (str(field.default).partition("/")[0] + "/...",)
 
 
 def settings_in(annotation: Any) -> list[type[BaseModel]]:
