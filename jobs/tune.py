@@ -6,19 +6,26 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.progress import Progress, TaskID
 
 from search_spaces.demo import DEMO_SETTINGS, DEMO_TRIALS
 from vgray.console import (
     console,
-    counting,
     demo_city,
     parse_duration,
     parse_settings,
+    progress_bar,
     refuse_given,
     user_errors,
 )
 from vgray.errors import UserError
-from vgray.orchestration.plan import SweepOptions, make_plan, stored_options
+from vgray.orchestration.plan import (
+    ImageSize,
+    StoreProgress,
+    SweepOptions,
+    make_plan,
+    stored_options,
+)
 from vgray.orchestration.run_folder import RunFolder, require_writable
 from vgray.orchestration.spaces import absolute_space, default_name, known_spaces
 from vgray.orchestration.summary import show_outcome, show_plan
@@ -116,27 +123,38 @@ def tune(
                 )
             run = RunFolder.named(storage, name or default_name(space))
             run.require_new()
-            preset = {**DEMO_SETTINGS} if data is None else {}
-            preset |= flatten_settings(parse_settings(set_ or []))
+            settings = flatten_settings(parse_settings(set_ or []))
             options = SweepOptions(
                 space=absolute_space(space),
                 data=local_or_uri(data or demo_city()),
                 val=val and local_or_uri(val),
-                settings=preset | ({"epochs": epochs} if epochs else {}),
+                settings=settings | ({"epochs": epochs} if epochs else {}),
+                presets=DEMO_SETTINGS if data is None else {},
                 num_trials=num_trials or (DEMO_TRIALS if data is None else 20),
                 seed=seed or 0,
                 scheduler=scheduler or "asha",
                 grace=grace,
                 reduction=3.0 if reduction is None else reduction,
             )
-        with counting("decoding images") as progress:
-            plan = make_plan(options, known_fingerprint=known, progress=progress)
+        with progress_bar() as bar:
+            plan = make_plan(options, known_fingerprint=known, progress=_decoding(bar))
         show_plan(plan, run, how, console, dry_run=dry_run)
         if dry_run:
             return
         retry = bool(retry_failed)
         outcome = run_sweep(plan, run, how, console, command=sys.argv, retry_failed=retry)
         raise typer.Exit(show_outcome(outcome, plan, run, how))
+
+
+def _decoding(bar: Progress) -> StoreProgress:
+    tasks: dict[ImageSize, TaskID] = {}
+
+    def show(size: ImageSize, done: int, total: int) -> None:
+        if size not in tasks:
+            tasks[size] = bar.add_task(f"decoding images at {size[0]}x{size[1]}", total=total)
+        bar.update(tasks[size], completed=done)
+
+    return show
 
 
 if __name__ == "__main__":

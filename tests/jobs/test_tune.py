@@ -1,6 +1,7 @@
 """jobs/tune.py from the command line: the sweep end to end, and every mistake in one line."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -247,6 +248,75 @@ def test_a_dry_run_shows_the_plan_and_starts_nothing(tmp_path: Path, tiny_city: 
     assert "images/s each in training" in result.stdout
     assert "adamw lr=0.0001 weight_decay=0.001" in result.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_shows_every_branch(tmp_path: Path, tiny_city: Path) -> None:
+    result = _tune(
+        "--space", "attention+optimizers", "--data", tiny_city, *SMALL, "--dry-run",
+        "--storage", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    branches = [line.split()[1] for line in lines if line.startswith(("attention", "optimizer "))]
+    assert branches == [
+        "none", "cbam", "non_local", "soa", "adageo", "sgd", "adam", "adamw", "radam",
+    ]  # fmt: skip
+    # SMALL crops two blocks, and AdAGeo is published with the whole backbone.
+    assert "left out:  crop_last=0 (1 published): --set says backbone.crop_last=2" in lines
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_citys_presets_give_way_to_the_space(
+    tmp_path: Path,
+    tiny_city: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space = tmp_path / "sizes.py"
+    space.write_text(
+        "BASE = {}\nPUBLISHED = []\ndef suggest(trial):\n"
+        '    trial.suggest_categorical("image_size", ["32x32", "32x48"])\n'
+        '    trial.suggest_categorical("batch.places", [2, 4])\n'
+    )
+    monkeypatch.setattr("vgray.console.demo_city", lambda: str(tiny_city))
+    tune = runpy.run_path(str(ROOT / "jobs" / "tune.py"))["tune"]
+    tune(space=str(space), dry_run=True, storage=tmp_path / "runs")
+    shown = capsys.readouterr().out
+    assert "image_size 32x48" in shown
+    assert "9 epochs" in shown
+    with pytest.raises(SystemExit, match="2"):
+        tune(space=str(space), set_=["image_size=64"], dry_run=True, storage=tmp_path / "runs")
+    assert "image_size: is varied by --space" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_sweep_over_networks_and_image_sizes_is_resumed(tmp_path: Path, tiny_city: Path) -> None:
+    space = tmp_path / "sizes.py"
+    space.write_text(
+        'BASE = {}\nPUBLISHED = [{"image_size": "32x48"}, {"image_size": "48x48"}]\n'
+        "def suggest(trial):\n"
+        '    trial.suggest_categorical("image_size", ["32x32", "32x48", "48x48"])\n'
+    )
+    storage = tmp_path / "runs"
+    result = _tune(
+        "--space", f"aggregators+{space}", "--data", tiny_city, "--set", "backbone.weights=none",
+        "--set", "backbone.crop_last=2", "--set", "batch.places=4", "--num-trials", 4,
+        "--epochs", 1, "--scheduler", "none", "--storage", storage, "--name", "run",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    more = _tune("--resume", "run", "--num-trials", 5, "--storage", storage)
+    assert more.returncode == 0, more.stdout + more.stderr
+    rows = pq.read_table(storage / "run" / "trials.parquet").to_pylist()
+    assert [row["status"] for row in rows] == ["finished"] * 5
+    for row in rows:
+        settings = json.loads(row["settings"])
+        assert {"aggregator.name", "image_size"} <= settings.keys()
+        recipe = json.loads((storage / "run" / row["folder"] / "recipe.json").read_text())
+        assert recipe["image_size"] == [int(side) for side in settings["image_size"].split("x")]
+        assert recipe["backbone"]["weights"] == "none"
+    model = vgray.load_model(storage / "run" / "best")
+    assert model.describe([next(tiny_city.rglob("*.jpg"))]).shape[0] == 1
 
 
 @pytest.mark.parametrize(

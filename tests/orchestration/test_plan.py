@@ -1,12 +1,16 @@
 """A plan: everything that is settled before a sweep starts."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vgray.errors import UserError
 from vgray.orchestration.plan import SweepOptions, make_plan
+from vgray.recipe import Recipe
 
 SMALL = {"image_size": [32, 32], "backbone.weights": "none", "batch.places": 4, "epochs": 9}
 
@@ -29,6 +33,129 @@ def test_grace_is_a_third_of_the_epochs_and_past_any_warm_up(tiny_city: Path) ->
     warmup = {"schedule.name": "cosine", "schedule.warmup_steps": 30}
     assert make_plan(_options(tiny_city, settings=warmup)).grace == 5
     assert make_plan(_options(tiny_city, grace=8)).options.grace == 8
+
+
+def _write_space(folder: Path, body: str, published: str = "[]") -> str:
+    path = folder / "own.py"
+    path.write_text(f"BASE = {{}}\nPUBLISHED = {published}\ndef suggest(trial):\n    {body}\n")
+    return str(path)
+
+
+def test_presets_give_way_to_the_space_and_to_the_user(tiny_city: Path, tmp_path: Path) -> None:
+    sizes = _write_space(tmp_path, 'trial.suggest_categorical("image_size", ["32x48", "48x32"])')
+    options = SweepOptions(
+        space=sizes,
+        data=str(tiny_city),
+        settings={"epochs": 4},
+        presets={**SMALL, "epochs": 9},
+    )
+    plan = make_plan(options)
+    assert plan.base.epochs == 4
+    assert plan.base.batch.places == 4
+    drawn = {plan.space.recipe(plan.base, each).image_size for each in plan.settings}
+    assert drawn == {(32, 48), (48, 32)}
+    assert plan.options.presets["epochs"] == 9
+    fixed = replace(options, settings={"image_size": 32})
+    with pytest.raises(UserError, match="image_size: is varied by --space"):
+        make_plan(fixed)
+
+
+def test_presets_hold_for_every_method_that_is_drawn(tiny_city: Path) -> None:
+    presets = {**SMALL, "image_size": 64}
+    plan = make_plan(SweepOptions(space="backbones", data=str(tiny_city), presets=presets))
+    recipes = [plan.space.recipe(plan.base, each) for each in plan.settings]
+    assert len({recipe.backbone.name for recipe in recipes}) > 5
+    assert {recipe.backbone.weights for recipe in recipes} == {"none"}
+    assert {recipe.image_size for recipe in recipes} == {(64, 64)}
+    assert {entry.what for entry in plan.left_out} >= {"backbone dinov2_vits14"}
+
+
+def test_a_fixed_backbone_is_not_cut_as_the_space_cuts_its_own(tiny_city: Path) -> None:
+    plan = make_plan(_options(tiny_city, settings={"backbone.name": "vgg16"}))
+    assert (plan.space.base["backbone.crop_last"], plan.base.backbone.crop_last) == (1, 0)
+    assert plan.base.backbone.weights == "none"
+
+
+def test_options_of_a_run_from_before_presets_are_read(tiny_city: Path) -> None:
+    options = asdict(_options(tiny_city))
+    del options["presets"]
+    assert SweepOptions(**options) == _options(tiny_city)
+
+
+def test_every_size_that_may_be_drawn_is_decoded_beforehand(
+    tiny_city: Path, tmp_path: Path
+) -> None:
+    own = _write_space(
+        tmp_path,
+        'trial.suggest_categorical("image_size", ["33x48", "48x33", "49"])',
+        '[{"image_size": "33x48"}]',
+    )
+    told: list[tuple[int, int]] = []
+    settings = {"backbone.weights": "none", "batch.places": 4}
+    options = SweepOptions(space=own, data=str(tiny_city), settings=settings)
+    plan = make_plan(options, progress=lambda size, done, total: told.append(size))
+    assert set(told) == {(33, 48), (48, 33), (49, 49)}
+    assert plan.store.pixels.shape[1:3] == (33, 48)  # the base recipe's 224 is never trained
+    told.clear()
+    make_plan(options, progress=lambda size, done, total: told.append(size))
+    assert told == []
+
+
+def test_a_range_of_sizes_is_decoded_when_it_is_drawn(tiny_city: Path, tmp_path: Path) -> None:
+    own = _write_space(tmp_path, 'trial.suggest_int("image_size", 34, 98, step=32)')
+    told: set[tuple[int, int]] = set()
+    settings = {"backbone.weights": "none", "batch.places": 4}
+    options = SweepOptions(
+        space=f"{own}", data=str(tiny_city), settings=settings, presets={"image_size": 51}
+    )
+    make_plan(options, progress=lambda size, done, total: told.add(size))
+    assert told <= {(224, 224)}
+
+
+def test_images_are_counted_once_more_without_what_is_unreadable(
+    tiny_city: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = _write_space(tmp_path, 'trial.suggest_categorical("image_size", ["32", "40"])')
+    opened = []
+
+    def broken_at_40(table: Any, size: tuple[int, int], **_: Any) -> Any:
+        opened.append(size)
+        return SimpleNamespace(readable=np.full(table.num_rows, size[0] != 40), skipped=[])
+
+    monkeypatch.setattr("vgray.orchestration.plan.open_store", broken_at_40)
+    options = _options(tiny_city)
+    settings = {key: value for key, value in options.settings.items() if key != "image_size"}
+    with pytest.raises(UserError, match="none of its images can be read"):
+        make_plan(replace(options, space=own, settings=settings))
+    assert opened == [(32, 32), (40, 40)]
+
+
+def test_weights_of_every_backbone_are_made_sure_of_once(
+    tiny_city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("vgray.models.ensure_weights", lambda recipe: asked.append(recipe.backbone))
+    settings = {"image_size": [64, 64], "batch.places": 4}
+    plan = make_plan(SweepOptions(space="backbones", data=str(tiny_city), settings=settings))
+    names = [backbone.name for backbone in asked]
+    assert len(names) == len(set(names))
+    assert set(names) >= {branch.choices["backbone.name"] for branch in plan.branches}
+    assert {backbone.name: backbone.crop_last for backbone in asked}["resnet18"] == 0
+
+
+def test_weights_that_fail_for_some_backbone_name_it(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_for_vgg(recipe: Recipe) -> None:
+        if recipe.backbone.name == "vgg16":
+            raise UserError("backbone.weights=pretrained: cannot be downloaded")
+
+    monkeypatch.setattr("vgray.models.ensure_weights", fail_for_vgg)
+    monkeypatch.setattr("vgray.orchestration.plan.open_store", None)
+    settings = {"image_size": [64, 64], "batch.places": 4}
+    options = SweepOptions(space="backbones", data=str(tiny_city), settings=settings)
+    with pytest.raises(UserError, match=r"^backbone vgg16: .*--set backbone\.weights=none"):
+        make_plan(options)
 
 
 def test_test_images_are_not_decoded(tiny_city: Path) -> None:

@@ -9,12 +9,12 @@ import optuna
 import pytest
 
 from vgray.errors import UserError
+from vgray.orchestration.branches import sample_settings
 from vgray.orchestration.spaces import (
     RecipeTrial,
     known_spaces,
     load_space,
     parameter_name,
-    sample_settings,
 )
 from vgray.recipe import Recipe
 

@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 
 from vgray import provenance
 from vgray.errors import UserError
-from vgray.orchestration import spaces
+from vgray.orchestration.branches import Branch, Feasible, LeftOut, find_branches, sample_settings
+from vgray.orchestration.probes import varied_paths
 from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.rungs import default_grace
+from vgray.orchestration.spaces import SearchSpace, load_space
 from vgray.places import (
     ImageStore,
     fingerprint,
@@ -26,7 +28,8 @@ from vgray.places import (
 )
 from vgray.recipe import Recipe, absolute_weights
 
-StoreProgress = Callable[[int, int], None]
+ImageSize = tuple[int, int]
+StoreProgress = Callable[[ImageSize, int, int], None]
 
 # Settings drawn from a space to find its mistakes before anything starts.
 SAMPLED_SETTINGS = 50
@@ -42,6 +45,8 @@ class SweepOptions:
     """Another data set to validate on, where ``data`` has only images to train on."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Dotted recipe paths and values that the user fixes."""
+    presets: dict[str, Any] = field(default_factory=dict)
+    """The same, but what the space varies or the user fixes goes before it."""
     num_trials: int = 20
     seed: int = 0
     scheduler: str = "asha"
@@ -57,10 +62,11 @@ class Plan:
     """A sweep that was checked through and through, with nothing started."""
 
     options: SweepOptions
-    space: spaces.SearchSpace
+    space: SearchSpace
     base: Recipe
     manifest: pa.Table
     store: ImageStore
+    """Of the base recipe's image size, or of the first that is drawn."""
     data_fingerprint: str
     num_published: int
     grace: int
@@ -68,6 +74,8 @@ class Plan:
     num_validation_images: int
     settings: list[Mapping[str, Any]]
     """The published settings that are tried first, then settings drawn at random."""
+    branches: list[Branch]
+    left_out: list[LeftOut]
 
 
 def make_plan(
@@ -81,7 +89,7 @@ def make_plan(
     Args:
         options: what is wanted.
         known_fingerprint: of the data when the run began, if it is resumed.
-        progress: called with images done and images in all while they are decoded.
+        progress: called with image size, images done and images in all while they are decoded.
 
     Raises:
         UserError: the space, a recipe, or the data set does not do.
@@ -94,16 +102,25 @@ def make_plan(
     if "seed" in options.settings:
         raise UserError("--set seed: is one for search and training; give --seed instead")
     options = _with_absolute_weights(options)
-    space = replace(spaces.load_space(options.space), fixed=options.settings)
-    base = Recipe().with_settings({**space.base, **options.settings, "seed": options.seed})
+    space = load_space(options.space)
+    varied = varied_paths(space)
+    presets = {key: value for key, value in options.presets.items() if key not in varied}
+    space = replace(space, fixed={**presets, **options.settings})
+    # In two steps: a name that is fixed starts its family without what the space fixes in it.
+    base = Recipe().with_settings(space.base)
+    base = base.with_settings({**space.fixed, "seed": options.seed})
+    _refuse_fixed_and_varied(varied, options)
+    feasible = Feasible(space, base)
+    found = find_branches(space, feasible, options.settings)
+    space = replace(space, allows=feasible, published=found.published)
     # At most half of the trials: a sweep that only repeats the literature searches nothing.
     num_published = min(len(space.published), math.ceil(options.num_trials / 2))
-    settings = [
-        *space.published,
-        *spaces.sample_settings(space, base, SAMPLED_SETTINGS, options.seed),
+    sampled = sample_settings(space, base, SAMPLED_SETTINGS, options.seed)
+    tried = [feasible.settings(setting) for setting in space.published[:num_published]]
+    certain = [
+        space.recipe(base, each) for each in [*tried, *(each.settings for each in found.kept)]
     ]
-    recipes = [space.recipe(base, each) for each in settings]
-    _refuse_fixed_and_varied(settings, options)
+    recipes = [*certain, *(space.recipe(base, each) for each in sampled)]
 
     manifest = _load_data(options)
     batches = [recipe.batch for recipe in recipes]
@@ -125,24 +142,31 @@ def make_plan(
             f"--resume: the data in {options.data} has changed since the run began; restore it, or "
             "start a new run"
         )
-    if base.backbone.weights != "none":
-        from vgray.models import ensure_weights
-
-        ensure_weights(base)
-    store = open_store(manifest, base.image_size, progress=progress)
-    require(store.readable)
+    _ensure_weights(recipes)
+    sizes = {base.image_size}
+    if "image_size" not in varied or any("image_size" in each.choices for each in found.kept):
+        sizes = {recipe.image_size for recipe in certain}
+    first = base.image_size if base.image_size in sizes else min(sizes)
+    # Trials find every size decoded, except those of a range: they decode what they draw.
+    stores = {}
+    for size in sorted(sizes):
+        told = functools.partial(progress, size) if progress is not None else None
+        stores[size] = open_store(manifest, size, progress=told)
+        require(stores[size].readable)
     return Plan(
         options=replace(options, grace=grace),
         space=space,
         base=base,
         manifest=manifest,
-        store=store,
+        store=stores[first],
         data_fingerprint=fingerprint(manifest),
         num_published=num_published,
         grace=grace,
         steps_per_epoch=steps,
         num_validation_images=pc.sum(pc.equal(manifest["split"], "val")).as_py() or 0,
-        settings=[*settings[:num_published], *settings[len(space.published) :]],
+        settings=[*space.published[:num_published], *sampled],
+        branches=found.kept,
+        left_out=found.left_out,
     )
 
 
@@ -163,12 +187,33 @@ def _load_data(options: SweepOptions) -> pa.Table:
     return for_training(manifest)
 
 
-def _refuse_fixed_and_varied(settings: list[Mapping[str, Any]], options: SweepOptions) -> None:
-    both = sorted(set().union(*settings) & set(options.settings))
+def _refuse_fixed_and_varied(varied: set[str], options: SweepOptions) -> None:
+    both = sorted(varied & set(options.settings))
     if both:
         raise UserError(
             f"--set {both[0]}: is varied by --space {options.space}; leave one of them out"
         )
+
+
+def _ensure_weights(recipes: list[Recipe]) -> None:
+    """Make sure, once for each of the backbones, that their weights are on disk and fit."""
+    # The least cropped one needs the most of a file.
+    recipes = sorted(recipes, key=lambda recipe: recipe.backbone.crop_last, reverse=True)
+    backbones = {(recipe.backbone.name, recipe.backbone.weights): recipe for recipe in recipes}
+    for (name, weights), recipe in backbones.items():
+        if weights == "none":
+            continue
+        from vgray.models import ensure_weights
+
+        try:
+            ensure_weights(recipe)
+        except UserError as error:
+            if len(backbones) == 1:
+                raise
+            raise UserError(
+                f"backbone {name}: {error}; or start every backbone from random weights: "
+                "--set backbone.weights=none"
+            ) from None
 
 
 def _grace(options: SweepOptions, base: Recipe, recipes: list[Recipe], steps: int) -> int:

@@ -19,6 +19,8 @@ from vgray.errors import UserError, nearest_name
 from vgray.recipe import Recipe
 
 Suggest = Callable[[Any], None]
+Allows = Callable[[Mapping[str, Any]], bool]
+"""Whether the space holds a valid recipe with these settings."""
 Value = TypeVar("Value")
 
 
@@ -33,7 +35,9 @@ class SearchSpace:
     """Settings from the literature: dotted path -> value."""
     suggests: Sequence[Suggest]
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """What the user fixes whatever is drawn: dotted path -> value."""
+    """What holds whatever is drawn: dotted path -> value."""
+    allows: Allows | None = None
+    """Given, choices of methods and image sizes that it refuses are left out of the search."""
 
     def recipe(self, base: Recipe, settings: Mapping[str, Any]) -> Recipe:
         """Return ``base`` with drawn settings.
@@ -58,17 +62,33 @@ class SearchSpace:
         Raises:
             UserError: two parts vary the same path.
         """
-        part = RecipeTrial(trial, known)
+        part = RecipeTrial(trial, known, self.allows)
+        self.run(part)
+        return {**known, **part.settings}
+
+    def run(self, part: "RecipeTrial") -> None:
+        """Let every part of the space draw from ``part``, which keeps the settings.
+
+        Raises:
+            UserError: two parts vary the same path, or one fails.
+        """
         for suggest in self.suggests:
             part.begin()
             try:
                 suggest(part)
+            except (UserError, KeyboardInterrupt):
+                raise
             except _VariedTwiceError as error:
                 raise UserError(
                     f"--space {self.name}: {error} is varied by two of the spaces; compose spaces "
                     "that vary different settings"
                 ) from None
-        return {**known, **part.settings}
+            except Exception as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                raise UserError(
+                    f"--space {self.name}: suggest() failed with {type(error).__name__}: {error} "
+                    f"({Path(where.filename).name}, line {where.lineno}); mend the space"
+                ) from error
 
 
 class _VariedTwiceError(Exception):
@@ -83,9 +103,15 @@ class RecipeTrial:
     from the other.
     """
 
-    def __init__(self, trial: optuna.trial.BaseTrial, known: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        trial: optuna.trial.BaseTrial,
+        known: Mapping[str, Any],
+        allows: Allows | None = None,
+    ) -> None:
         self._trial = trial
         self._known = known
+        self._allows = allows
         self._of_others: set[str] = set()
         self.settings: dict[str, Any] = {}
 
@@ -116,10 +142,24 @@ class RecipeTrial:
     def suggest_categorical(self, path: str, choices: Sequence[Any]) -> Any:
         """Draw one of ``choices`` (None, bool, int, float or str) for a recipe path."""
         self._claim(path)
-        if path in self._known and self._known[path] not in choices:
+        name, ever = self._name(path), list(choices)
+        if self._allows is not None and is_branching(path):
+            ever = [choice for choice in choices if self._allows({path: choice})]
+            choices = self._possible_now(path, ever, self._allows)
+        is_as_ever = list(choices) == ever
+        if path in self._known and not (is_as_ever and self._known[path] in choices):
             return self._keep(path, self._known[path])
-        value = self._trial.suggest_categorical(self._name(path), choices)
-        return self._keep(path, value)
+        if not is_as_ever:
+            # Optuna allows one list of choices to a name, whatever was drawn before.
+            name = f"{name}[{','.join(map(str, choices))}]"
+        return self._keep(path, self._trial.suggest_categorical(name, choices))
+
+    def _possible_now(self, path: str, ever: list[Any], allows: Allows) -> list[Any]:
+        """Return which of the choices that are ever possible are so after what was drawn."""
+        taken = {key: value for key, value in self.settings.items() if is_branching(key)}
+        if path not in self._known:
+            taken = {**self._known, **taken}
+        return [choice for choice in ever if allows({**taken, path: choice})] or ever
 
     def _claim(self, path: str) -> None:
         if path in self._of_others:
@@ -136,6 +176,11 @@ class RecipeTrial:
     def _keep(self, path: str, value: Value) -> Value:
         self.settings[path] = value
         return value
+
+
+def is_branching(path: str) -> bool:
+    """Return whether a choice for this path decides what else is drawn or what a trial costs."""
+    return path.endswith(".name") or path == "image_size"
 
 
 def parameter_name(path: str, settings: Mapping[str, Any]) -> str:
@@ -194,43 +239,6 @@ def _split(names: str) -> list[str]:
 
 def _is_path(name: str) -> bool:
     return name.endswith(".py") or "/" in name
-
-
-def sample_settings(
-    space: SearchSpace, base: Recipe, count: int, seed: int
-) -> list[dict[str, Any]]:
-    """Draw ``count`` settings at random, to find mistakes in a space before anything starts.
-
-    Each makes a valid recipe of ``base``.
-
-    Raises:
-        UserError: the space fails, varies a path twice, varies what a sweep settles, or draws
-            values that no recipe allows.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    drawn: list[dict[str, Any]] = []
-    for _ in range(count):
-        trial = study.ask()
-        try:
-            settings = space.draw(trial, {})
-        except (UserError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            raise UserError(
-                f"--space {space.name}: suggest() failed with {type(error).__name__}: {error} "
-                f"({Path(where.filename).name}, line {where.lineno}); mend the space"
-            ) from error
-        settled = sorted({"epochs", "seed"} & settings.keys())
-        if settled:
-            raise UserError(
-                f"--space {space.name}: varies {settled[0]}, which is one for the whole sweep; "
-                f"leave it out and give --{settled[0]}"
-            )
-        space.recipe(base, settings)
-        drawn.append(settings)
-    return drawn
 
 
 def _load_module(name: str) -> ModuleType:

@@ -2,9 +2,11 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vgray.console import EXIT_INTERRUPTED, describe_duration, say
 from vgray.orchestration import study as studies
@@ -16,20 +18,27 @@ from vgray.places import skipped_images
 from vgray.places.store import usable_cpus
 from vgray.settings import describe_settings
 
-# Settings shown by a dry run.
+if TYPE_CHECKING:
+    from vgray.orchestration.cost import Speeds
+
+# Settings and branches shown by a dry run.
 SHOWN_SETTINGS = 8
+SHOWN_BRANCHES = 60
 
 
 def show_plan(
     plan: Plan, run: RunFolder, how: RunOptions, console: Console, *, dry_run: bool
 ) -> None:
-    """Print what will be done; for a dry run also the first settings and what it will cost."""
+    """Print what will be done; for a dry run also what it costs, branches and settings."""
     options, epochs = plan.options, plan.base.epochs
     rows = [
         ("run", str(run.path)),
         ("space", f"{options.space}: {options.num_trials} trials, {plan.num_published} published"),
         ("data", f"{options.data}: {plan.manifest.num_rows:,} images{_unreadable(plan)}"),
     ]
+    for left_out in plan.left_out:
+        count = f" ({left_out.num_published} published)" if left_out.num_published else ""
+        rows.append(("left out", f"{left_out.what}{count}: {left_out.reason}"))
     rung_epochs = rungs(epochs, plan.grace, options.reduction)
     use_asha = options.scheduler == "asha" and bool(rung_epochs)
     stops = (
@@ -38,20 +47,28 @@ def show_plan(
         else "none stopped early"
     )
     rows.append(("trials", f"{epochs} epochs, {stops}"))
-    if dry_run:
-        rows += _cost(plan, rung_epochs if use_asha else [], how)
     for title, text in rows:
-        say(f"{title + ':':<11}{text}")
+        _say_row(title, text)
     if dry_run:
+        # Measuring needs torch, which takes seconds to import; nothing else before a sweep does.
+        from vgray.orchestration.cost import measure_speeds
+
+        speeds = measure_speeds(plan, threads=max(1, int(how.cpus_per_trial or 1)))
+        for title, text in _cost(plan, speeds, rung_epochs if use_asha else [], how):
+            _say_row(title, text)
+        _show_branches(plan, speeds, console)
         _show_settings(plan, console)
 
 
-def _cost(plan: Plan, rung_epochs: list[int], how: RunOptions) -> list[tuple[str, str]]:
-    """Return what the sweep costs: in epochs, in images, and in time on a machine like this one."""
-    # Measuring needs torch, which takes seconds to import; nothing else before a sweep does.
-    from torch.cuda import device_count
+def _say_row(title: str, text: str) -> None:
+    say(f"{title + ':':<11}{text}")
 
-    from vgray.training.speed import measure_speed
+
+def _cost(
+    plan: Plan, speeds: "Speeds", rung_epochs: list[int], how: RunOptions
+) -> list[tuple[str, str]]:
+    """Return what the sweep costs: in epochs, in images, and in time on a machine like this one."""
+    from torch.cuda import device_count
 
     options, base = plan.options, plan.base
     num_epochs = options.num_trials * expected_epochs(base.epochs, rung_epochs, options.reduction)
@@ -61,8 +78,7 @@ def _cost(plan: Plan, rung_epochs: list[int], how: RunOptions) -> list[tuple[str
     use_gpus = bool(gpus) and how.gpus_per_trial != 0
     concurrent = gpus / (how.gpus_per_trial or 1) if use_gpus else cpus / (how.cpus_per_trial or 1)
     concurrent = max(1, int(min(concurrent, how.max_concurrent or concurrent)))
-    speed = measure_speed(base, threads=max(1, int(how.cpus_per_trial or 1)))
-    seconds = num_trained / speed.training + num_described / speed.describing
+    seconds = speeds.seconds_per_epoch(plan, num_trained, num_described)
     return [
         (
             "epochs",
@@ -73,11 +89,50 @@ def _cost(plan: Plan, rung_epochs: list[int], how: RunOptions) -> list[tuple[str
         (
             "cost",
             f"about {describe_duration(num_epochs * seconds / concurrent)} on a machine like this "
-            f"one: {concurrent} trial{'s'[: concurrent != 1]} at a time, "
-            f"{speed.training:,.0f} images/s each in training and {speed.describing:,.0f} in "
-            "validation, measured now",
+            f"one: {concurrent} trial{'s'[: concurrent != 1]} at a time, {_speeds(speeds)}",
         ),
     ]
+
+
+def _speeds(speeds: "Speeds") -> str:
+    known = [speed for speed in speeds.branches if speed and not isinstance(speed, str)]
+    if not speeds.differ:
+        known = [speeds.base]
+    training, describing = (
+        " to ".join(dict.fromkeys(f"{value:,.0f}" for value in (min(each), max(each))))
+        for each in zip(*known, strict=True)
+    )
+    text = f"{training} images/s each in training and {describing} in validation, measured now"
+    missing, count = speeds.branches.count(None), len(speeds.branches)
+    if missing == count:
+        return (
+            f"{text}, of the base recipe: to measure {speeds.num_networks} networks takes too long"
+        )
+    return f"{text}, without {missing} of {count} branches for lack of time" if missing else text
+
+
+def _show_branches(plan: Plan, speeds: "Speeds", console: Console) -> None:
+    """Print every branch with the range of each of the settings that it has."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("branch", no_wrap=True)
+    table.add_column("published", justify="right")
+    if speeds.differ:
+        table.add_column("images/s", justify="right")
+    table.add_column("varies")
+    part = 0
+    for branch, speed in list(zip(plan.branches, speeds.branches, strict=True))[:SHOWN_BRANCHES]:
+        if branch.part != part:
+            table.add_row()
+            part = branch.part
+        ranges = [f"{path.rpartition('.')[2]} {text}" for path, text in branch.ranges.items()]
+        if isinstance(speed, str):
+            ranges.append(f"not measured: {speed}")
+        known = f"{speed.training:,.0f}" if speed and not isinstance(speed, str) else "–"
+        cells = [str(branch), str(branch.num_published), *([known] if speeds.differ else [])]
+        table.add_row(*map(Text, [*cells, ", ".join(ranges)]))
+    console.print(table)
+    if len(plan.branches) > SHOWN_BRANCHES:
+        say(f"... and {len(plan.branches) - SHOWN_BRANCHES} more branches")
 
 
 def _unreadable(plan: Plan) -> str:

@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 FAILURE_FILE = "failure.txt"
 
+# Pixels are mapped from files, but positions and positives of a large data set take memory, and a
+# search over image sizes has one set of them for each.
+KEPT_DATA = 4
+
 
 @dataclass
 class _Process:
@@ -31,7 +35,7 @@ class _Process:
     gpu_is_suspect: bool = False
     """Whether a fault has happened that a CUDA context may not recover from."""
     data: dict[tuple[str, tuple[int, int], float], Any] = field(default_factory=dict)
-    """The prepared data set of each fingerprint, image size and distance."""
+    """The prepared data set of each fingerprint, image size and distance; used last, last."""
 
 
 _process = _Process()
@@ -116,12 +120,16 @@ def _uses_gpu() -> bool:
 
 
 def _training_data(manifest: pa.Table, fingerprint: str, recipe: Recipe) -> Any:
-    """Open the decoded images and look up the positives, once in a process and data set."""
+    """Return the decoded images with their positives, of those prepared last if it is there."""
     from vgray.places import open_store
     from vgray.training import TrainingData
 
     key = (fingerprint, recipe.image_size, recipe.evaluation.distance_m)
-    if key not in _process.data:
+    data = _process.data.pop(key, None)
+    if data is None:
+        while len(_process.data) >= KEPT_DATA:
+            _process.data.pop(next(iter(_process.data)))
         store = open_store(manifest, recipe.image_size)
-        _process.data[key] = TrainingData.prepare(manifest, store, recipe.evaluation.distance_m)
-    return _process.data[key]
+        data = TrainingData.prepare(manifest, store, recipe.evaluation.distance_m)
+    _process.data[key] = data
+    return data

@@ -1,0 +1,205 @@
+"""The branches of a space: every way is walked, and what is fixed rules some of them out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from vgray.errors import UserError
+from vgray.orchestration.branches import Branches, Feasible, find_branches, sample_settings
+from vgray.orchestration.probes import varied_paths
+from vgray.orchestration.spaces import SearchSpace, load_space
+from vgray.recipe import Recipe
+
+
+def _prepare(names: str, **fixed: Any) -> tuple[SearchSpace, Recipe, Branches]:
+    """Return a space as a plan has it: what is fixed put in, what is ruled out left out."""
+    given = {path.replace("__", "."): value for path, value in fixed.items()}
+    space = replace(load_space(names), fixed=given)
+    base = Recipe().with_settings(space.base).with_settings(given)
+    feasible = Feasible(space, base)
+    found = find_branches(space, feasible, given)
+    return replace(space, allows=feasible, published=found.published), base, found
+
+
+def _write(folder: Path, name: str, body: str, published: str = "[]") -> str:
+    path = folder / f"{name}.py"
+    path.write_text(f"BASE = {{}}\nPUBLISHED = {published}\ndef suggest(trial):\n{body}\n")
+    return str(path)
+
+
+def test_each_branch_has_its_own_ranges() -> None:
+    _, _, found = _prepare("optimizers")
+    assert [str(branch) for branch in found.kept] == [
+        "optimizer sgd", "optimizer adam", "optimizer adamw", "optimizer radam",
+    ]  # fmt: skip
+    sgd, adam = found.kept[:2]
+    assert dict(sgd.ranges) == {
+        "optimizer.lr": "0.001..0.1 log",
+        "optimizer.momentum": "0.8..0.99",
+        "optimizer.weight_decay": "1e-06..0.1 log",
+    }
+    assert dict(adam.ranges)["optimizer.lr"] == "1e-05..0.001 log"
+    assert "optimizer.momentum" not in adam.ranges
+    assert [branch.num_published for branch in found.kept] == [2, 2, 9, 2]
+    assert found.left_out == []
+
+
+def test_nested_choices_steps_and_lists_are_walked(tmp_path: Path) -> None:
+    body = """
+    if trial.suggest_categorical("loss.name", ["triplet", "contrastive"]) == "triplet":
+        trial.suggest_categorical("miner.name", ["none", "triplet_margin"])
+        trial.suggest_int("batch.places", 4, 11, step=4)
+    trial.suggest_categorical("batch.images_per_place", [2, 4])"""
+    _, _, found = _prepare(_write(tmp_path, "own", body))
+    assert [str(branch) for branch in found.kept] == [
+        "loss triplet, miner none", "loss triplet, miner triplet_margin", "loss contrastive",
+    ]  # fmt: skip
+    assert found.kept[1].ranges == {
+        "batch.places": "4..11",
+        "batch.images_per_place": "{2, 4}",
+    }
+    assert found.kept[1].own["batch.places"] == 4
+
+
+def test_a_name_may_be_asked_for_twice_and_depend_on_a_number(tmp_path: Path) -> None:
+    body = """
+    large = trial.suggest_int("batch.places", 4, 32) > 20
+    trial.suggest_categorical("miner.name", ["none", *["pair_margin"] * large])
+    trial.suggest_categorical("miner.name", ["none", *["pair_margin"] * large])"""
+    _, _, found = _prepare(_write(tmp_path, "own", body))
+    assert [str(branch) for branch in found.kept] == ["miner none"]
+
+
+def test_a_space_without_choices_is_one_branch(tmp_path: Path) -> None:
+    own = _write(tmp_path, "own", '    trial.suggest_int("batch.places", 8, 16)')
+    _, _, found = _prepare(own)
+    assert [(str(branch), branch.own) for branch in found.kept] == [("any", {"batch.places": 12})]
+
+
+def test_composed_spaces_are_listed_one_after_another() -> None:
+    _, _, found = _prepare("attention+optimizers")
+    assert [branch.part for branch in found.kept] == [0] * 5 + [1] * 4
+    # What is measured or decoded for a branch needs a value for the other space too.
+    assert found.kept[0].settings["optimizer.name"] == "sgd"
+    assert "optimizer.name" not in found.kept[0].own
+
+
+def test_varied_paths_are_those_of_all_branches() -> None:
+    assert varied_paths(load_space("attention")) == {
+        "attention.name", "attention.reduction", "attention.kernel_size", "attention.num_classes",
+    }  # fmt: skip
+
+
+def test_what_the_image_size_rules_out_is_left_out_with_its_reason() -> None:
+    space, base, found = _prepare("backbones", image_size=64)
+    names = {branch.choices["backbone.name"] for branch in found.kept}
+    assert {"resnet18", "vgg16", "vit_b_16"} <= names
+    assert not [name for name in names if "dinov2" in name]
+    reasons = {entry.what: entry for entry in found.left_out}
+    assert set(reasons) == {
+        "backbone dinov2_vits14", "backbone dinov2_vits14_reg", "backbone dinov2_vitb14",
+        "backbone dinov2_vitb14_reg", "backbone vit_b_16, aggregator salad",
+    }  # fmt: skip
+    ruled_out = reasons["backbone dinov2_vitb14"]
+    assert "needs multiples of 14" in ruled_out.reason
+    assert ruled_out.num_published == 2
+    assert len(found.published) == len(load_space("backbones").published) - 2
+    for settings in sample_settings(space, base, 100, seed=0):
+        assert "dinov2" not in settings["backbone.name"]
+
+
+def test_choices_depend_on_what_was_drawn_before() -> None:
+    space, base, found = _prepare("image_sizes+backbones")
+    drawn = sample_settings(space, base, 300, seed=0)
+    multiples = {"vit_b_16": 16, "dinov2_vits14": 14, "dinov2_vitb14": 14}
+    seen = set()
+    for settings in drawn:
+        if (multiple := multiples.get(settings["backbone.name"])) is not None:
+            seen.add(settings["backbone.name"])
+            assert not [side for side in settings["image_size"].split("x") if int(side) % multiple]
+    assert seen == set(multiples)
+    assert found.left_out == []
+
+
+def test_a_published_setting_narrows_what_is_drawn_beside_it() -> None:
+    space, _, _ = _prepare("image_sizes+backbones")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    known = {"backbone.name": "dinov2_vitb14", "aggregator.name": "salad"}
+    sizes = {space.draw(study.ask(), known)["image_size"] for _ in range(40)}
+    assert sizes == {"224x224"}  # of the multiples of 14 the other has a map too small for SALAD
+
+
+def test_one_study_holds_every_list_of_choices() -> None:
+    space, base, _ = _prepare("image_sizes+backbones")
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=5))
+    names = set()
+    for number in range(40):
+        trial = study.ask()
+        space.recipe(base, space.draw(trial, {}))
+        names |= {name for name in trial.params if name.startswith("backbone.name")}
+        study.tell(trial, number)
+    assert "backbone.name" in names
+    assert len(names) > 1
+
+
+def test_leaving_out_does_not_change_what_a_whole_space_draws() -> None:
+    space = load_space("optimizers")
+    checked, base, _ = _prepare("optimizers")
+    assert sample_settings(checked, base, 20, seed=3) == sample_settings(space, base, 20, seed=3)
+
+
+def test_a_setting_that_only_one_method_has_leaves_the_others_out() -> None:
+    _, _, found = _prepare("aggregators", aggregator__eps=1e-5)
+    assert [str(branch) for branch in found.kept] == ["aggregator gem"]
+    assert {entry.what for entry in found.left_out} > {"aggregator avg", "aggregator mixvpr"}
+    assert all("aggregator.eps: no such setting" in entry.reason for entry in found.left_out)
+
+
+def test_published_settings_that_the_user_contradicts_are_skipped() -> None:
+    space, _, found = _prepare("aggregators", backbone__crop_last=1)
+    published = load_space("aggregators").published
+    skipped = [setting for setting in published if setting not in space.published]
+    assert skipped
+    assert all(setting["backbone.crop_last"] != 1 for setting in skipped)
+    assert sum(entry.num_published for entry in found.left_out) == len(skipped)
+    assert {entry.reason for entry in found.left_out} == {"--set says backbone.crop_last=1"}
+
+
+def test_nothing_left_is_refused_with_the_first_reason(tmp_path: Path) -> None:
+    own = _write(
+        tmp_path, "own", '    trial.suggest_categorical("backbone.name", ["dinov2_vits14"])'
+    )
+    with pytest.raises(UserError, match=r"nothing is left to try: .*multiples of 14"):
+        _prepare(own, image_size=64)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('trial.suggest_float("optimizer.momentum", 0, 0.9)', r"momentum: no such setting"),
+        ('trial.suggest_int("batch.places", 4, 10_000)', r"batch\.places: found 10000"),
+        ('trial.suggest_categorical("loss.name", ["triplet", "triplets"])', "did you mean"),
+        ("1 / 0", r"ZeroDivisionError.*own\.py, line 4"),
+    ],
+)
+def test_what_is_wrong_by_itself_is_an_error_not_left_out(
+    body: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        _prepare(_write(tmp_path, "own", f"    {body}"))
+
+
+def test_a_wrong_published_setting_is_an_error(tmp_path: Path) -> None:
+    body = '    trial.suggest_categorical("loss.name", ["triplet", "contrastive"])'
+    own = _write(tmp_path, "own", body, '[{"loss.name": "triplet", "loss.margin": -1}]')
+    with pytest.raises(UserError, match=r"loss\.margin: found -1"):
+        _prepare(own)
+
+
+def test_settings_are_the_same_however_often_they_are_asked_for() -> None:
+    first: Mapping[str, Any] = _prepare("backbones", image_size=64)[2].kept[-1].settings
+    assert first == _prepare("backbones", image_size=64)[2].kept[-1].settings

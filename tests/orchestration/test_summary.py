@@ -1,0 +1,162 @@
+"""What a dry run shows: every branch of a space, what it costs, what is left out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import search_spaces.image_sizes
+import vgray.console
+from vgray.orchestration import cost
+from vgray.orchestration.plan import Plan, SweepOptions, make_plan
+from vgray.orchestration.run_folder import RunFolder
+from vgray.orchestration.summary import show_plan
+from vgray.orchestration.sweep import RunOptions
+from vgray.training.speed import Speed
+
+SMALL = {"backbone.weights": "none", "batch.places": 4, "epochs": 9}
+
+
+def _plan(city: Path, space: str, **changes: Any) -> Plan:
+    presets = {**SMALL, "image_size": [64, 64]}
+    return make_plan(SweepOptions(space=space, data=str(city), presets=presets, settings=changes))
+
+
+def _shown(plan: Plan, monkeypatch: pytest.MonkeyPatch, *, width: int = 120) -> list[str]:
+    console = Console(width=width, record=True)
+    monkeypatch.setattr(vgray.console, "console", console)
+    show_plan(plan, RunFolder(Path("run")), RunOptions(), console, dry_run=True)
+    return console.export_text().splitlines()
+
+
+def _row(lines: list[str], start: str) -> str:
+    return next(line for line in lines if line.startswith(start))
+
+
+@pytest.fixture()
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_spaces.image_sizes, "SIZES", ["32x32", "32x48"])
+    monkeypatch.setattr(search_spaces.image_sizes, "PUBLISHED", [{"image_size": "32x48"}])
+
+
+@pytest.mark.parametrize(
+    ("space", "rows"),
+    [
+        (
+            "aggregators",
+            {
+                "aggregator mixvpr": "3  out_channels {64, 128, 256, 512}, mix_depth 1..8",
+                "aggregator gem": "2  p 1..8",
+                "aggregator netvlad": "1  clusters_num {16, 32, 64, 128}",
+                "aggregator boq": "0  proj_channels {128, 256, 512}, num_queries {16, 32, 64}",
+                "aggregator seqpool": "0",
+            },
+        ),
+        (
+            "backbones",
+            {
+                "backbone resnet18": "8  crop_last 0..2, train_from 0..2",
+                "backbone vgg16": "1  train_from 0..3",
+                "backbone vit_b_16, aggregator cls": "1  train_from 7..12",
+                "left out:  backbone dinov2_vitb14 (2 published)": "needs multiples of 14",
+            },
+        ),
+        ("attention", {"attention cbam": "1  reduction {4, 8, 16, 32}, kernel_size {3, 5, 7}"}),
+        ("image_sizes", {"image_size 32x48": "1", "image_size 32x32": "0"}),
+        ("optimizers", {"optimizer sgd": "2  lr 0.001..0.1 log, momentum 0.8..0.99"}),
+    ],
+)
+def test_every_branch_is_shown(
+    space: str,
+    rows: dict[str, str],
+    tiny_city: Path,
+    small_sizes: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speeds = iter(range(1, 100))
+
+    def measured(recipe: Any, *, threads: int) -> Speed:
+        return Speed(100.0 * next(speeds), 1000.0)
+
+    monkeypatch.setattr(cost, "BUDGET_S", 0.0)
+    monkeypatch.setattr(cost, "measure_speed", measured)
+    plan = _plan(tiny_city, space)
+    lines = _shown(plan, monkeypatch, width=160)
+    for start, text in rows.items():
+        assert text in _row(lines, start)
+    assert [str(branch) for branch in plan.branches]
+    for branch in plan.branches:
+        assert _row(lines, f"{branch} ")
+    assert "100 images/s each in training" in _row(lines, "cost:")
+    assert any(line.split()[:2] == ["0", "published"] for line in lines)
+
+
+def test_branches_are_measured_and_a_failure_is_said_in_its_row(
+    tiny_city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(recipe: Any, *, threads: int) -> Speed:
+        if recipe.attention.name == "soa":
+            raise RuntimeError("out of memory")
+        return Speed(200.0 if recipe.attention.name == "none" else 100.0, 1000.0)
+
+    monkeypatch.setattr(cost, "measure_speed", measured)
+    plan = _plan(tiny_city, "attention")
+    lines = _shown(plan, monkeypatch)
+    assert _row(lines, "attention none").split()[:4] == ["attention", "none", "1", "200"]
+    assert _row(lines, "attention cbam").split()[:4] == ["attention", "cbam", "1", "100"]
+    assert "–" in _row(lines, "attention soa")
+    assert "not measured: RuntimeError" in _row(lines, "attention soa")
+    assert "100 to 200 images/s each in training and 1,000 in validation" in _row(lines, "cost:")
+    # Four of them were measured: 200, 100, 100 and 100 images/s.
+    speeds = cost.measure_speeds(plan, threads=1)
+    assert speeds.seconds_per_epoch(plan, 1000, 0) == pytest.approx((5 + 10 + 10 + 10) / 4)
+
+
+def test_composed_spaces_multiply_what_they_cost(
+    tiny_city: Path, small_sizes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(recipe: Any, *, threads: int) -> Speed:
+        pixels = recipe.image_size[0] * recipe.image_size[1]
+        slow = 2 if recipe.attention.name != "none" else 1
+        return Speed(1e5 / pixels / slow, 1e9)
+
+    monkeypatch.setattr(cost, "measure_speed", measured)
+    plan = _plan(tiny_city, "attention+image_sizes+optimizers")
+    speeds = cost.measure_speeds(plan, threads=1)
+    mean_pixels = (32 * 32 + 32 * 48) / 2
+    assert speeds.seconds_per_epoch(plan, 1, 0) == pytest.approx(
+        9 / 5 * mean_pixels / 1e5, rel=1e-3
+    )
+
+
+def test_a_long_table_is_cut(tiny_city: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "measure_speed", lambda recipe, *, threads: Speed(100.0, 1000.0))
+    monkeypatch.setattr("vgray.orchestration.summary.SHOWN_BRANCHES", 2)
+    lines = _shown(_plan(tiny_city, "attention"), monkeypatch)
+    assert _row(lines, "attention cbam")
+    assert not [line for line in lines if line.startswith("attention non_local")]
+    assert "... and 3 more branches" in lines
+
+
+def test_too_many_networks_are_not_measured(
+    tiny_city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measured(recipe: Any, *, threads: int) -> Speed:
+        asked.append(recipe)
+        return Speed(100.0, 1000.0)
+
+    monkeypatch.setattr(cost, "measure_speed", measured)
+    monkeypatch.setattr(cost, "MOST_NETWORKS", 3)
+    lines = _shown(_plan(tiny_city, "backbones"), monkeypatch)
+    assert len(asked) == 1
+    assert "of the base recipe: to measure 14 networks takes too long" in _row(lines, "cost:")
+
+
+def test_real_networks_are_measured(tiny_city: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = _plan(tiny_city, "attention", image_size=32)
+    speeds = cost.measure_speeds(plan, threads=1)
+    assert speeds.num_networks == 5
+    assert all(isinstance(speed, Speed) and speed.training > 0 for speed in speeds.branches)
