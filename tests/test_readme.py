@@ -41,6 +41,19 @@ def test_the_readme_has_commands() -> None:
     assert jobs <= {str(path.relative_to(ROOT)) for path in (ROOT / "jobs").glob("*.py")}
 
 
+def test_every_space_and_every_part_of_a_network_is_in_the_readme() -> None:
+    from vgray.models import AGGREGATORS, ATTENTION, BACKBONES
+    from vgray.orchestration.spaces import known_spaces
+
+    spaces, aggregators, attention = known_spaces(), list(AGGREGATORS), list(ATTENTION)
+    assert min(len(spaces), len(aggregators), len(attention)) >= 5
+    for name in [*spaces, *aggregators, *attention]:
+        assert f"`{name}`" in README, name
+    row = next(line for line in README.splitlines() if line.startswith("| `backbone.name`"))
+    for name in BACKBONES:
+        assert name.partition("_")[0] in row or name.startswith("resnet"), name
+
+
 def test_every_job_is_in_the_readme() -> None:
     for path in (ROOT / "jobs").glob("*.py"):
         assert f"`jobs/{path.name}`" in README
@@ -58,11 +71,35 @@ def storage(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Path:
     return storage
 
 
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small MixVPR as its authors publish it, with random weights."""
+    import torch
+    import torchvision
+
+    from vgray.models.aggregators import MixVPR
+
+    backbone = torchvision.models.resnet18().state_dict()
+    state = {
+        f"backbone.model.{key}": tensor
+        for key, tensor in backbone.items()
+        if not key.startswith(("layer4", "fc"))
+    }
+    mixer = MixVPR(in_channels=256, in_h=4, in_w=4, out_channels=8)
+    state |= {f"aggregator.{key}": tensor for key, tensor in mixer.state_dict().items()}
+    file = tmp_path_factory.mktemp("official") / "mixvpr.ckpt"
+    torch.save({"state_dict": state}, file)
+    return file
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_command(command: list[str], storage: Path, tiny_city: Path) -> None:
-    arguments = [str(tiny_city) if word == "DATA" else word for word in command[1:]]
+def test_command(
+    command: list[str], storage: Path, tiny_city: Path, official: Path, tmp_path: Path
+) -> None:
+    stand_ins = {"DATA": tiny_city, "FILE": official, "MODEL": tmp_path / "model"}
+    arguments = [str(stand_ins.get(word, word)) for word in command[1:]]
     if command[1] == "jobs/tune.py":
         arguments += ["--storage", str(storage)]
         if "NAME" in command:

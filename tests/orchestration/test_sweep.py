@@ -19,7 +19,7 @@ from vgray.orchestration import study as studies
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-NUM_TRIALS = 5
+NUM_TRIALS = 8
 EPOCHS = 4
 # One trial at a time, so that ASHA sees the same values in the same order each time.
 OPTIONS = [
