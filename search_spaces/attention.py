@@ -25,12 +25,10 @@ NAMES = ["none", "cbam", "non_local", "soa", "adageo"]
 
 
 def suggest(trial: Any) -> None:
-    """Draw an attention module and the settings that it has."""
+    """Draw an attention module and its size; AdAGeo's has as many classes as the weights."""
     name = trial.suggest_categorical("attention.name", NAMES)
     if name == "cbam":
         trial.suggest_categorical("attention.reduction", [4, 8, 16, 32])
         trial.suggest_categorical("attention.kernel_size", [3, 5, 7])
     elif name in ("non_local", "soa"):
         trial.suggest_categorical("attention.reduction", [1, 2, 4, 8])
-    elif name == "adageo":
-        trial.suggest_categorical("attention.num_classes", [64, 256, 1000])

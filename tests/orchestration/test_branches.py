@@ -90,7 +90,7 @@ def test_composed_spaces_are_listed_one_after_another() -> None:
 
 def test_varied_paths_are_those_of_all_branches() -> None:
     assert varied_paths(load_space("attention")) == {
-        "attention.name", "attention.reduction", "attention.kernel_size", "attention.num_classes",
+        "attention.name", "attention.reduction", "attention.kernel_size",
     }  # fmt: skip
 
 

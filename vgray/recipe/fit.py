@@ -1,6 +1,7 @@
 """Whether the parts of a network fit together, as far as that is known without building it."""
 
 import math
+from collections.abc import Sequence
 
 from vgray.recipe.architectures import ARCHITECTURES, Architecture
 from vgray.recipe.networks import (
@@ -63,11 +64,18 @@ def _require_blocks(blocks: int, backbone: Backbone) -> None:
 
 def _require_multiple(name: str, multiple: int, image_size: tuple[int, int]) -> None:
     if any(side % multiple for side in image_size):
-        height, width = (_nearest(side, multiple) for side in image_size)
         raise ValueError(
             f"image_size: found {image_size[0]}x{image_size[1]}; {name} needs multiples of "
-            f"{multiple}, the nearest are {height} for the height and {width} for the width"
+            f"{multiple}, {nearest_sizes(image_size, multiple)}"
         )
+
+
+def nearest_sizes(size_px: Sequence[int], multiple: int) -> str:
+    """Return the multiples that are nearest to a height and width, as words of a message."""
+    height, width = (_nearest(side, multiple) for side in size_px)
+    if height == width:
+        return f"the nearest are {height}"
+    return f"the nearest are {height} for the height and {width} for the width"
 
 
 def _nearest(side: int, multiple: int) -> str:

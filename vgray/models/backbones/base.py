@@ -1,6 +1,6 @@
 """What every backbone is: blocks; the last can be left out and the first frozen."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vgray.errors import UserError
 from vgray.models.weights import Convert, load_backbone_weights
+from vgray.recipe.fit import nearest_sizes
 
 
 class Features(NamedTuple):
@@ -81,7 +82,7 @@ class Backbone(nn.Module):
         if height % self.size_multiple or width % self.size_multiple:
             raise ValueError(
                 f"found images of {height}x{width}; height and width must be multiples of "
-                f"{self.size_multiple}, {_nearest_sizes(images.shape[2:], self.size_multiple)}"
+                f"{self.size_multiple}, {nearest_sizes(images.shape[2:], self.size_multiple)}"
             )
 
 
@@ -94,7 +95,7 @@ def require_multiple(name: str, image_size: tuple[int, int], multiple: int) -> N
     if any(side % multiple for side in image_size):
         raise UserError(
             f"image_size: found {image_size[0]}x{image_size[1]}; {name} needs multiples of "
-            f"{multiple}, {_nearest_sizes(image_size, multiple)}"
+            f"{multiple}, {nearest_sizes(image_size, multiple)}"
         )
 
 
@@ -120,13 +121,3 @@ def require_blocks(name: str, blocks: int, crop_last: int, train_from: int) -> N
 def modules_of(blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """Return every module in ``blocks``, themselves included."""
     return [module for block in blocks for module in block.modules()]
-
-
-def _nearest_sizes(size_px: Sequence[int], multiple: int) -> str:
-    height, width = (_nearest(side, multiple) for side in size_px)
-    return f"the nearest are {height} for the height and {width} for the width"
-
-
-def _nearest(side: int, multiple: int) -> str:
-    below, above = side // multiple * multiple, -(-side // multiple) * multiple
-    return f"{above}" if below in (0, above) else f"{below} or {above}"
