@@ -70,6 +70,8 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         known = [name for member in members.values() for name in known_names(member)]
         hint = nearest_name(found, known)
         return f"{path}.name: found '{found}'{hint or ';'} known are {', '.join(known)}"
+    if isinstance(value, str) and kind in ("union_tag_not_found", "model_attributes_type"):
+        return f"{path}: found '{value}', expected settings; give {path}.name={value}"
     if kind == "union_tag_not_found":
         return f"{path}.name: missing; say which {path} is meant, as in {path}.name=..."
     if kind == "extra_forbidden":

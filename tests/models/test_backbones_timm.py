@@ -7,7 +7,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from vgray import UserError
+from vgray import Recipe, UserError
+from vgray.models import Network
 from vgray.models.backbones import Backbone, build_backbone, timm_models
 
 SIZE = (64, 96)
@@ -172,3 +173,45 @@ def test_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert two.model.conv1.weight.abs().sum() > 0
     assert one.model.conv1.weight.requires_grad
     timm_models._download.cache_clear()
+
+
+def test_images_are_normalised_as_each_models_weights_were_trained() -> None:
+    assert build("resnet10t").mean == (0.485, 0.456, 0.406)
+    recipe = Recipe.from_dict(
+        {
+            "image_size": [64, 96],
+            "backbone": {"name": "timm/vit_tiny_patch16_224", "weights": "none"},
+        }
+    )
+    network = Network(recipe).eval()
+    assert network.backbone.mean == network.backbone.std == (0.5, 0.5, 0.5)
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    expected = network.aggregator(network.backbone(images / 127.5 - 1).map)
+    torch.testing.assert_close(network(images), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("model", ["levit_128s", "hiera_tiny_224"])
+def test_an_image_size_that_only_running_the_model_refuses(model: str) -> None:
+    backbone = build_backbone(
+        f"timm/{model}", image_size=(100, 100), weights="none", crop_last=0, train_from=0
+    )
+    with pytest.raises(UserError, match=rf"image_size: timm/{model} cannot describe .*100x100"):
+        backbone.dry_run((100, 100))
+
+
+def test_blocks_that_do_not_run_in_their_order_cannot_be_frozen() -> None:
+    build("resnet10t", train_from=2).dry_run(SIZE)
+    build("vit_tiny_patch16_224", train_from=7).dry_run(SIZE)
+    with pytest.raises(UserError, match="train_from: timm/xception41 does not run its blocks one"):
+        build("xception41", train_from=2).dry_run(SIZE)
+
+
+def test_a_model_whose_patches_are_unknown() -> None:
+    with pytest.raises(UserError, match="timm's tnt_s_patch16_224 does not say how large"):
+        build_backbone(
+            "timm/tnt_s_patch16_224",
+            image_size=(224, 224),
+            weights="none",
+            crop_last=0,
+            train_from=0,
+        )

@@ -233,3 +233,13 @@ def test_random_weights_are_as_published(name: str) -> None:
     assert all(p.std().item() == pytest.approx(0.02, rel=0.05) for p in linear)
     for tokens in (embedding.class_token, embedding.registers):
         assert tokens is None or tokens.abs().max() < 1e-5
+
+
+def test_dinov2_with_registers_is_none_without(tmp_path: Path) -> None:
+    state, _ = official_dinov2(7, registers=True)
+    save_file(state, tmp_path / "reg.safetensors")
+    with pytest.raises(UserError, match=r"found register tokens.* backbone.name=dinov2_vits14_reg"):
+        build_backbone(
+            "dinov2_vits14", image_size=(98, 98), weights=str(tmp_path / "reg.safetensors"),
+            crop_last=0, train_from=0,
+        )  # fmt: skip

@@ -1,5 +1,6 @@
 """Checkpoints: exact, whole or absent, and never a pickle."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -44,11 +45,11 @@ def test_a_loaded_model_is_the_saved_one(tmp_path: Path, network: Network) -> No
 def test_loading_downloads_nothing(
     tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network.recipe = network.recipe.with_settings({"backbone.weights": "imagenet"})
+    network.recipe = network.recipe.with_settings({"backbone.weights": "pretrained"})
     folder = save_checkpoint(tmp_path / "model", network, {})
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", None)
     monkeypatch.setattr(torch, "load", None)  # nor is a pickle read
-    assert load_model(folder).recipe.backbone.weights == "imagenet"
+    assert load_model(folder).recipe.backbone.weights == "pretrained"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "metrics.json"])
@@ -82,6 +83,26 @@ def test_other_mistakes(tmp_path: Path, network: Network) -> None:
     folder = save_checkpoint(tmp_path / "model", network, {})
     with pytest.raises(UserError, match="does not fit"):
         load_model(folder)
+
+
+def test_a_checkpoint_made_before_there_were_other_networks_loads(
+    tmp_path: Path, network: Network
+) -> None:
+    folder = save_checkpoint(tmp_path / "model", network, {})
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    for family in ("attention", "multi_scale"):
+        del recipe[family]
+    del recipe["backbone"]["update_frozen_statistics"]
+    recipe["backbone"]["weights"] = "imagenet"
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    digest = hashlib.sha256((folder / "recipe.json").read_bytes()).hexdigest()
+    metrics["sha256"]["recipe.json"] = digest
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    loaded = load_model(folder, "cpu")
+    assert loaded.recipe.backbone.weights == "pretrained"
+    assert torch.equal(loaded.describe(images), network.describe(images))
 
 
 def test_a_model_needs_no_training_state(tmp_path: Path, network: Network) -> None:

@@ -1,13 +1,12 @@
 """Several scales: sizes, resized images, and combinations against plain loops."""
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vgray.models.multi_scale import combine, resize_images, scaled_size
+from vgray.models.multi_scale import combine, resize_images
+from vgray.recipe.fit import scaled_size
 
 WAYS = ("average", "power_mean", "concatenate")
 
@@ -15,29 +14,6 @@ WAYS = ("average", "power_mean", "concatenate")
 def unit(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
     return functional.normalize(x, dim=-1)
-
-
-def test_scaled_sizes_are_the_nearest_valid_ones() -> None:
-    seen = 0
-    scales = (0.01, 0.5, 2**-0.5, 1.0, 2**0.5, 2.0)
-    for side, scale, multiple in itertools.product((1, 64, 224, 322), scales, (1, 14, 16)):
-        height, width = scaled_size((side, 322), scale, multiple)
-        valid = range(multiple, 1000, multiple)
-        assert abs(height - side * scale) == min(abs(v - side * scale) for v in valid)
-        assert abs(width - 322 * scale) == min(abs(v - 322 * scale) for v in valid)
-        assert height in valid
-        assert width in valid
-        seen += 1
-    assert seen == 4 * 6 * 3
-    assert scaled_size((480, 640), 1.0, 1) == (480, 640)
-    assert scaled_size((7, 5), 0.5, 1) == (4, 3)
-    assert scaled_size((21, 35), 1.0, 14) == (28, 42)
-
-
-@pytest.mark.parametrize(("scale", "multiple"), [(0, 1), (-1, 1), (float("nan"), 1), (1, 0)])
-def test_scales_that_are_none(scale: float, multiple: int) -> None:
-    with pytest.raises(ValueError, match="expected a positive scale and multiple"):
-        scaled_size((64, 64), scale, multiple)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

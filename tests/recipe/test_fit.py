@@ -1,10 +1,13 @@
 """What cannot make a network is refused by the recipe, with the remedy."""
 
+import itertools
 from typing import Any
 
 import pytest
 
 from vgray import Recipe, UserError
+from vgray.recipe import is_misfit
+from vgray.recipe.fit import scaled_size
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,23 @@ from vgray import Recipe, UserError
             {"attention.name": "non_local", "attention.reduction": 300},
             ["attention.reduction: found 300", "only 256 channels"],
         ),
+        (
+            {
+                "backbone.name": "dinov2_vits14",
+                "aggregator.name": "salad",
+                "multi_scale.name": "average",
+            },
+            ["multi_scale.scales: found 0.5", "112x112", "map of 8x8", "salad needs 65 locations"],
+        ),
+        (
+            {
+                "backbone.name": "convnext_tiny",
+                "image_size": 64,
+                "multi_scale.name": "average",
+                "multi_scale.scales": [1, 0.25],
+            },
+            ["multi_scale.scales: found 0.25", "images of 16x16", "gem needs 1 location,"],
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line_with_its_remedy(
@@ -53,6 +73,7 @@ def test_what_does_not_fit_is_one_line_with_its_remedy(
     with pytest.raises(UserError) as caught:
         Recipe().with_settings(settings)
     message = str(caught.value)
+    assert is_misfit(caught.value)
     assert "\n" not in message
     for word in words:
         assert word in message
@@ -72,3 +93,32 @@ def test_what_does_not_fit_is_one_line_with_its_remedy(
 )
 def test_what_fits_is_taken(settings: dict[str, Any]) -> None:
     Recipe().with_settings(settings)
+
+
+def test_what_is_wrong_by_itself_is_no_misfit() -> None:
+    with pytest.raises(UserError) as caught:
+        Recipe().with_settings({"backbone.crop_last": -1})
+    assert not is_misfit(caught.value)
+
+
+def test_advice_is_itself_valid() -> None:
+    for given, advice in ((40, "the nearest is 42"), (4090, "the nearest is 4088")):
+        with pytest.raises(UserError, match=advice):
+            Recipe().with_settings({"backbone.name": "dinov2_vits14", "image_size": given})
+
+
+def test_scaled_sizes_are_the_nearest_valid_ones() -> None:
+    seen = 0
+    scales = (0.01, 0.5, 2**-0.5, 1.0, 2**0.5, 2.0)
+    for side, scale, multiple in itertools.product((1, 64, 224, 322), scales, (1, 14, 16)):
+        height, width = scaled_size((side, 322), scale, multiple)
+        valid = range(multiple, 1000, multiple)
+        assert abs(height - side * scale) == min(abs(v - side * scale) for v in valid)
+        assert abs(width - 322 * scale) == min(abs(v - 322 * scale) for v in valid)
+        assert height in valid
+        assert width in valid
+        seen += 1
+    assert seen == 4 * 6 * 3
+    assert scaled_size((480, 640), 1.0, 1) == (480, 640)
+    assert scaled_size((7, 5), 0.5, 1) == (4, 3)
+    assert scaled_size((21, 35), 1.0, 14) == (28, 42)

@@ -31,6 +31,49 @@ def test_exponents_and_normalisation_are_not_decayed() -> None:
     assert exempt | names_in(network, decayed) == {n for n, _ in network.named_parameters()}
 
 
+@pytest.mark.parametrize(
+    ("backbone", "aggregator", "exempt"),
+    [
+        (
+            {"name": "dinov2_vits14_reg", "weights": "none", "crop_last": 11},
+            {"name": "salad", "num_clusters": 3},
+            {
+                "backbone.blocks.0.class_token", "backbone.blocks.0.registers",
+                "backbone.blocks.0.positions", "backbone.blocks.1.ls1.gamma",
+                "backbone.blocks.1.ls2.gamma", "backbone.blocks.1.norm1.weight",
+                "backbone.blocks.1.norm1.bias", "backbone.blocks.1.norm2.weight",
+                "backbone.blocks.1.norm2.bias", "backbone.norm.weight", "backbone.norm.bias",
+                "aggregator.dust_bin",
+            },
+        ),
+        (
+            {"name": "vgg16", "weights": "none", "crop_last": 3},
+            {"name": "netvlad", "clusters_num": 2},
+            {"aggregator.centroids"},
+        ),
+        (
+            {"name": "vgg16", "weights": "none", "crop_last": 3},
+            {"name": "boq", "proj_channels": 64, "num_layers": 1},
+            {
+                "aggregator.boqs.0.queries", "aggregator.norm_input.weight",
+                "aggregator.norm_input.bias",
+                *(f"aggregator.boqs.0.{norm}.{name}" for name in ("weight", "bias")
+                  for norm in ("norm_q", "norm_out", "encoder.norm1", "encoder.norm2")),
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_only_matrices_and_their_biases_are_decayed(
+    backbone: dict, aggregator: dict, exempt: set[str]
+) -> None:
+    recipe = {"image_size": [56, 56], "backbone": backbone, "aggregator": aggregator}
+    network = Network(Recipe.from_dict(recipe))
+    decayed, others = parameter_groups(network)
+    assert names_in(network, others) == exempt
+    names = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert names_in(network, decayed) == names - exempt
+
+
 def test_decay_moves_weights_and_not_exponents() -> None:
     recipe = Recipe.from_dict(
         {**BASE, "optimizer": {"name": "adamw", "lr": 0.1, "weight_decay": 0.5}}

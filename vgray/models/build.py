@@ -11,15 +11,6 @@ from vgray.recipe.fit import CHANNELS, SIDES
 from vgray.recipe.networks import Aggregator, Attention
 
 
-def dry_features(backbone: Backbone, image_size: tuple[int, int]) -> Features:
-    """Return the features of one black image: their shapes are what the next part must fit."""
-    backbone.eval()
-    with torch.no_grad():
-        features: Features = backbone(torch.zeros(1, 3, *image_size))
-    backbone.train()
-    return features
-
-
 def build_attention(settings: Attention, backbone: Backbone) -> nn.Module:
     """Return the recipe's attention for the backbone's feature map.
 
@@ -81,11 +72,11 @@ def dry_descriptor(aggregator: nn.Module, features: Features) -> Tensor:
     aggregator.eval()
     try:
         with torch.no_grad():
-            descriptor: Tensor = aggregate(aggregator, features)
+            return aggregate(aggregator, features)
     except ValueError as error:
         raise UserError(f"aggregator: {error}") from None
-    aggregator.train()
-    return descriptor
+    finally:
+        aggregator.train()
 
 
 def aggregate(aggregator: nn.Module, features: Features) -> Tensor:

@@ -8,28 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def scaled_size(size_px: tuple[int, int], scale: float, multiple: int) -> tuple[int, int]:
-    """Return the valid image size that is nearest to ``scale`` times another.
-
-    Args:
-        size_px: height and width.
-        scale: of both sides.
-        multiple: of what a valid side is a multiple: the patch size of a transformer, or 1.
-
-    Returns:
-        Height and width, at least ``multiple`` each; halfway between two it is the larger.
-
-    Raises:
-        ValueError: ``scale`` is not positive and finite, or ``multiple`` is less than 1.
-    """
-    if not (math.isfinite(scale) and scale > 0) or multiple < 1:
-        raise ValueError(
-            f"expected a positive scale and multiple, found scale={scale}, multiple={multiple}"
-        )
-    height, width = (multiple * max(1, math.floor(s * scale / multiple + 0.5)) for s in size_px)
-    return height, width
-
-
 def resize_images(images: Tensor, size_px: tuple[int, int]) -> Tensor:
     """Resize images (B, 3, H, W) of floats bilinearly to ``size_px`` (height, width).
 

@@ -21,25 +21,25 @@ from vgray.models.build import (
     build_aggregator,
     build_attention,
     dry_descriptor,
-    dry_features,
 )
-from vgray.models.multi_scale import combine, resize_images, scaled_size
+from vgray.models.multi_scale import combine, resize_images
 from vgray.places.images import COLOUR_MODES, UnreadableImage, read_image
 from vgray.recipe import Recipe
-from vgray.recipe.networks import ScaleConcatenation
+from vgray.recipe.fit import scaled_size
+from vgray.recipe.networks import MultiScale, ScaleConcatenation
 
 Photo: TypeAlias = str | Path | Image.Image
 """An image file or a decoded image."""
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 _BLOCK = 64  # images described at once: enough for a GPU, little memory
 
 
 class Network(nn.Module):
     """Backbone -> attention -> aggregator -> optional projection -> L2 norm, as a recipe says.
 
-    In evaluation a recipe with ``multi_scale`` describes each image at several scales.
+    In evaluation a recipe with ``multi_scale`` describes each image at several scales. What is made
+    for one size is interpolated at the others: a transformer's positions, and the feature map that
+    MixVPR is given.
 
     Args:
         recipe: decides every layer; ``recipe.precision`` decides whether ``forward`` runs in
@@ -66,7 +66,7 @@ class Network(nn.Module):
         self.backbone = build_backbone(
             recipe.backbone.name, image_size=recipe.image_size, **settings
         )
-        features = dry_features(self.backbone, recipe.image_size)
+        features = self.backbone.dry_run(recipe.image_size)
         self._grid = (features.map.shape[2], features.map.shape[3])
         self.attention = build_attention(recipe.attention, self.backbone)
         self.aggregator = build_aggregator(recipe.aggregator, features)
@@ -75,11 +75,13 @@ class Network(nn.Module):
         if recipe.projection is not None:
             self.projection = nn.Linear(self.dimension, recipe.projection.dim)
             self.dimension = recipe.projection.dim
+        if recipe.multi_scale is not None:
+            self._require_scales(recipe.multi_scale)
         if isinstance(recipe.multi_scale, ScaleConcatenation):
             self.dimension *= len(recipe.multi_scale.scales)
         self._scale: Tensor
         self._offset: Tensor
-        mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
+        mean, std = torch.tensor(self.backbone.mean), torch.tensor(self.backbone.std)
         self.register_buffer("_scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_offset", (-mean / std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
@@ -114,6 +116,21 @@ class Network(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half_precision):
             features = self.backbone(x)
             return Features(self.attention(features.map), features.token)
+
+    def _require_scales(self, scales: MultiScale) -> None:
+        """Try the smallest scale; the larger ones have more than it needs."""
+        size_px = scaled_size(
+            self.recipe.image_size, min(scales.scales), self.backbone.size_multiple
+        )
+        try:
+            features = self.backbone.dry_run(size_px)
+            if not isinstance(self.aggregator, MixVPR):
+                dry_descriptor(self.aggregator, features)
+        except (UserError, ValueError) as error:
+            raise UserError(
+                f"multi_scale.scales: found {min(scales.scales):g}, which this network cannot take "
+                f"({error}); leave that scale out or raise image_size"
+            ) from None
 
     def _describe(self, x: Tensor, *, any_size: bool = False) -> Tensor:
         features = self._features(x)

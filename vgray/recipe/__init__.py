@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from vgray.errors import UserError
-from vgray.recipe.fit import require_fit
+from vgray.recipe.fit import IMAGE_SIDES, Misfit, require_fit
 from vgray.recipe.networks import (
     Aggregator,
     Attention,
@@ -47,7 +47,11 @@ from vgray.recipe.training import (
 )
 from vgray.settings import explain, flatten_settings, merge_settings
 
-ImageSide: TypeAlias = Annotated[int, Field(ge=32, le=4096)]
+ImageSide: TypeAlias = Annotated[int, Field(ge=IMAGE_SIDES.start, lt=IMAGE_SIDES.stop)]
+
+
+class MisfitError(UserError):
+    """Settings that are valid each by itself, but make no network together."""
 
 
 class Recipe(Settings):
@@ -77,16 +81,19 @@ class Recipe(Settings):
     @classmethod
     def _one_side_or_a_text(cls, value: Any) -> Any:
         # Search spaces draw numbers and texts, not lists.
-        if isinstance(value, str):
-            text = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", value)
-            if text is None:
-                raise ValueError(f"found '{value}'; give height and width, as in 480x640, or 224")
+        if isinstance(value, str) and (text := re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", value)):
             return int(text[1]), int(text[2] or text[1])
-        return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value, value
+        if not (isinstance(value, list | tuple) and len(value) == 2):
+            raise ValueError(f"found {value!r}; give height and width, as in 480x640, or 224")
+        return value
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        require_fit(self.backbone, self.attention, self.aggregator, self.image_size)
+        require_fit(
+            self.backbone, self.attention, self.aggregator, self.multi_scale, self.image_size
+        )
         return self
 
     @model_validator(mode="after")
@@ -110,7 +117,8 @@ class Recipe(Settings):
         try:
             recipe = cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(explain(error, cls)) from None
+            is_misfit = isinstance(error.errors()[0].get("ctx", {}).get("error"), Misfit)
+            raise (MisfitError if is_misfit else UserError)(explain(error, cls)) from None
         understood = flatten_settings(recipe.to_dict())
         for path, value in flatten_settings(values).items():
             # pydantic takes true and false for 1 and 0.
@@ -162,6 +170,11 @@ class Recipe(Settings):
         return type(self).from_dict(merge_settings(self.to_dict(), settings))
 
 
+def is_misfit(error: UserError) -> bool:
+    """Return whether a recipe was refused for parts that do not fit, each being valid by itself."""
+    return isinstance(error, MisfitError)
+
+
 def _has_bool(value: Any) -> bool:
     parts = value if isinstance(value, list | tuple) else [value]
     return any(isinstance(part, bool) for part in parts)
@@ -169,6 +182,6 @@ def _has_bool(value: Any) -> bool:
 
 def absolute_weights(weights: str) -> str:
     """Return ``backbone.weights`` with a file's path made absolute: trials run in other folders."""
-    if weights in ("pretrained", "none", ""):
+    if weights in ("pretrained", "imagenet", "none", ""):
         return weights
     return os.path.abspath(os.path.expanduser(weights))  # noqa: PTH100, PTH111 (~nobody is no error)

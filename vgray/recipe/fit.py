@@ -12,6 +12,7 @@ from vgray.recipe.networks import (
     Backbone,
     ClassToken,
     MixVPR,
+    MultiScale,
     NonLocal,
     SecondOrderAttention,
 )
@@ -20,14 +21,26 @@ from vgray.recipe.networks import (
 CHANNELS = ("in_channels", "in_dim", "dim", "num_channels")
 SIDES = ("in_h", "in_w")
 
+IMAGE_SIDES = range(32, 4096 + 1)
+"""Pixels that height and width of an image may have."""
+_ANY = range(1, 2**31)
+
+
+class Misfit(ValueError):  # noqa: N818 (of two settings, neither of which is wrong by itself)
+    """Parts that cannot make a network together."""
+
 
 def require_fit(
-    backbone: Backbone, attention: Attention, aggregator: Aggregator, image_size: tuple[int, int]
+    backbone: Backbone,
+    attention: Attention,
+    aggregator: Aggregator,
+    multi_scale: MultiScale | None,
+    image_size: tuple[int, int],
 ) -> None:
     """Refuse parts that cannot make a network; of ``timm/...`` building it must tell.
 
     Raises:
-        ValueError: in one line, with the dotted path that is wrong and its remedy.
+        Misfit: in one line, with the dotted path that is wrong and its remedy.
     """
     architecture = ARCHITECTURES.get(backbone.name)
     if architecture is None:
@@ -36,7 +49,7 @@ def require_fit(
     _require_multiple(backbone.name, architecture.multiple, image_size)
     if isinstance(aggregator, SALAD | ClassToken) and not architecture.has_token:
         able = [name for name, other in ARCHITECTURES.items() if other.has_token]
-        raise ValueError(
+        raise Misfit(
             f"aggregator.name: {aggregator.name} needs a class token, which {backbone.name} has "
             f"not; give a backbone that has one ({', '.join(able)}) or another aggregator"
         )
@@ -45,17 +58,19 @@ def require_fit(
     grid = _grid(architecture, backbone.crop_last, image_size)
     if grid is not None:
         _require_grid(grid, backbone, aggregator, image_size)
+    if multi_scale is not None:
+        _require_scales(architecture, backbone, aggregator, multi_scale, image_size)
 
 
 def _require_blocks(blocks: int, backbone: Backbone) -> None:
     if backbone.crop_last > blocks - 2:
-        raise ValueError(
+        raise Misfit(
             f"backbone.crop_last: found {backbone.crop_last}; {backbone.name} has {blocks} blocks, "
             f"of which two must stay, so give 0 to {blocks - 2}"
         )
     left = blocks - backbone.crop_last
     if backbone.train_from > left:
-        raise ValueError(
+        raise Misfit(
             f"backbone.train_from: found {backbone.train_from}, but with crop_last "
             f"{backbone.crop_last} {left} blocks of {backbone.name} are left; give 0 to {left} "
             f"({left} trains none of them)"
@@ -64,23 +79,23 @@ def _require_blocks(blocks: int, backbone: Backbone) -> None:
 
 def _require_multiple(name: str, multiple: int, image_size: tuple[int, int]) -> None:
     if any(side % multiple for side in image_size):
-        raise ValueError(
+        raise Misfit(
             f"image_size: found {image_size[0]}x{image_size[1]}; {name} needs multiples of "
-            f"{multiple}, {nearest_sizes(image_size, multiple)}"
+            f"{multiple}, {nearest_sizes(image_size, multiple, IMAGE_SIDES)}"
         )
 
 
-def nearest_sizes(size_px: Sequence[int], multiple: int) -> str:
+def nearest_sizes(size_px: Sequence[int], multiple: int, allowed: range = _ANY) -> str:
     """Return the multiples that are nearest to a height and width, as words of a message."""
-    height, width = (_nearest(side, multiple) for side in size_px)
+    height, width = (_nearest(side, multiple, allowed) for side in size_px)
     if height == width:
-        return f"the nearest are {height}"
+        return f"the nearest {'are' if ' or ' in height else 'is'} {height}"
     return f"the nearest are {height} for the height and {width} for the width"
 
 
-def _nearest(side: int, multiple: int) -> str:
+def _nearest(side: int, multiple: int, allowed: range) -> str:
     below, above = side // multiple * multiple, -(-side // multiple) * multiple
-    return f"{above}" if below in (0, above) else f"{below} or {above}"
+    return " or ".join(dict.fromkeys(str(x) for x in (below, above) if x in allowed))
 
 
 def _require_channels(
@@ -89,14 +104,14 @@ def _require_channels(
     for key in CHANNELS:
         given = getattr(aggregator, key, None)
         if given not in (None, channels):
-            raise ValueError(
+            raise Misfit(
                 f"aggregator.{key}: found {given}, but {backbone.name} with crop_last "
                 f"{backbone.crop_last} gives {channels} channels; leave it out"
             )
     if isinstance(attention, CBAM | NonLocal | SecondOrderAttention) and (
         attention.reduction > channels
     ):
-        raise ValueError(
+        raise Misfit(
             f"attention.reduction: found {attention.reduction}, but {backbone.name} with crop_last "
             f"{backbone.crop_last} gives only {channels} channels; lower it"
         )
@@ -113,15 +128,49 @@ def _require_grid(
         for key, side in zip(SIDES, grid, strict=True):
             given = getattr(aggregator, key)
             if given not in (None, side):
-                raise ValueError(
+                raise Misfit(
                     f"aggregator.{key}: found {given}, but {here}; leave it out, or give the "
                     "image_size that the model was made for"
                 )
     if isinstance(aggregator, SALAD) and math.prod(grid) <= aggregator.num_clusters:
-        raise ValueError(
+        raise Misfit(
             f"aggregator.num_clusters: found {aggregator.num_clusters}, but {here}, and there must "
             "be more locations than clusters; lower it or raise image_size"
         )
+
+
+def _require_scales(
+    architecture: Architecture,
+    backbone: Backbone,
+    aggregator: Aggregator,
+    multi_scale: MultiScale,
+    image_size: tuple[int, int],
+) -> None:
+    scale, stride = min(multi_scale.scales), architecture.strides[-1 - backbone.crop_last]
+    height, width = scaled_size(image_size, scale, architecture.multiple)
+    rows, columns = height // stride, width // stride
+    needed = aggregator.num_clusters + 1 if isinstance(aggregator, SALAD) else 1
+    if rows * columns < needed:
+        raise Misfit(
+            f"multi_scale.scales: found {scale:g}, with which {backbone.name} sees images of "
+            f"{height}x{width} and gives a map of {rows}x{columns}; {aggregator.name} needs "
+            f"{needed} location{'s'[: needed != 1]}, so leave that scale out or raise image_size"
+        )
+
+
+def scaled_size(size_px: tuple[int, int], scale: float, multiple: int) -> tuple[int, int]:
+    """Return the valid image size that is nearest to ``scale`` times another.
+
+    Args:
+        size_px: height and width.
+        scale: of both sides.
+        multiple: of what a valid side is a multiple: the patch size of a transformer, or 1.
+
+    Returns:
+        Height and width, at least ``multiple`` each; halfway between two it is the larger.
+    """
+    height, width = (multiple * max(1, math.floor(s * scale / multiple + 0.5)) for s in size_px)
+    return height, width
 
 
 def _grid(

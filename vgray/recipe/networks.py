@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from vgray.recipe.settings import PositiveFloat, Settings
 from vgray.settings import known_names
@@ -23,6 +23,12 @@ class _Backbone(Settings):
     """How many blocks are left out at the end; of a ResNet 1 crops before layer4."""
     train_from: int = Field(0, ge=0)
     """The first block that learns; the ones before it keep their weights."""
+
+    @field_validator("weights")
+    @classmethod
+    def _imagenet_is_pretrained(cls, weights: str) -> str:
+        # The word of recipes made before there were networks pretrained on anything else.
+        return "pretrained" if weights == "imagenet" else weights
 
 
 class _BatchNormed(_Backbone):

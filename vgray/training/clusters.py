@@ -82,13 +82,17 @@ def _sample_features(
     """Return local features (N, C), L2-normalised."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(rows, min(_NUM_IMAGES, len(rows)), replace=False))
-    sampled = []
+    sampled: NDArray[np.float32] | None = None
     with network.evaluating():
         for start in range(0, len(chosen), _BLOCK):
             maps = network.local_features(load(chosen[start : start + _BLOCK])).float()
-            features = functional.normalize(maps, dim=1).flatten(2).transpose(1, 2)
-            count = min(_FEATURES_PER_IMAGE, features.shape[1])
-            for image in features:
-                places = rng.choice(len(image), count, replace=False)
-                sampled.append(image[torch.from_numpy(places).to(image.device)].cpu().numpy())
-    return np.ascontiguousarray(np.concatenate(sampled), dtype=np.float32)
+            images, channels, locations = *maps.shape[:2], maps.shape[2] * maps.shape[3]
+            count = min(_FEATURES_PER_IMAGE, locations)
+            if sampled is None:
+                sampled = np.empty((len(chosen), count, channels), dtype=np.float32)
+            picks = np.stack([rng.choice(locations, count, replace=False) for _ in range(images)])
+            index = torch.from_numpy(picks).to(maps.device)[:, None].expand(-1, channels, -1)
+            picked = functional.normalize(maps, dim=1).flatten(2).gather(2, index)
+            sampled[start : start + images] = picked.transpose(1, 2).cpu().numpy()
+    assert sampled is not None  # there is no training without images
+    return sampled.reshape(-1, sampled.shape[2])

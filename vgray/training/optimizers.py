@@ -3,10 +3,9 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vgray.errors import UserError
-from vgray.models.aggregators import GeM
 from vgray.recipe import Recipe
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -16,14 +15,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "radam": torch.optim.RAdam,
 }
 
-# Decay would pull scales towards 0 and the exponent below 1, where neither means anything.
-_WITHOUT_DECAY = (
-    GeM,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-    nn.modules.batchnorm._NormBase,
-)
+# Of layers that multiply by a matrix or a kernel. What has another name is a scale, an exponent, a
+# position, a token or a centroid: 0 means nothing for it, so decay would only pull it astray.
+_DECAYED = {"weight", "bias", "in_proj_weight", "in_proj_bias"}
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -45,12 +39,17 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     """Return the parameters that learn, in a group with and a group without weight decay.
 
-    GeM exponents and the parameters of normalisation layers get none. Empty groups are left out.
+    Weights and biases of linear layers, convolutions and attention are decayed. Normalisation,
+    whose weight is a scale for each channel, is not, nor are single parameters such as GeM's
+    exponent or a transformer's positions. Empty groups are left out.
     """
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for module in network.modules():
-        group = others if isinstance(module, _WITHOUT_DECAY) else decayed
-        group += [p for p in module.parameters(recurse=False) if p.requires_grad]
+        weight = getattr(module, "weight", None)
+        is_scale = isinstance(weight, Tensor) and weight.ndim < 2
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                (decayed if name in _DECAYED and not is_scale else others).append(parameter)
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 class Aggregator(nn.Module):
     """Base of the aggregators: features (B, C, H, W) -> L2-normalised (B, D).
 
-    Descriptors are float32, or float64 for float64 features, inside autocast too.
+    Descriptors are float32, or float64 for float64 features, inside autocast too. Features may be
+    bfloat16; parameters stay float32, and autocast decides where half precision does.
     """
 
     needs_token: ClassVar[bool] = False

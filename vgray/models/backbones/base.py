@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -27,6 +28,8 @@ class Backbone(nn.Module):
         out_channels: C of the map and the token.
         has_token: whether ``Features.token`` is there.
         size_multiple: height and width of images must be multiples of it.
+        mean: of red, green and blue, from 0 to 1, that images are normalised by.
+        std: likewise, their standard deviations; both as the published weights were trained.
         classifier: weight (1000, C) and bias (1000) of the published classifier, where all blocks
             of a ResNet are kept and the weights have them. On the CPU, not in the state dict.
     """
@@ -34,6 +37,8 @@ class Backbone(nn.Module):
     out_channels: int
     has_token: bool = False
     size_multiple: int = 1
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     classifier: tuple[Tensor, Tensor] | None = None
 
     def __init__(self) -> None:
@@ -43,6 +48,17 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Features:
         """Normalised images (B, 3, H, W) -> features."""
         raise NotImplementedError
+
+    def dry_run(self, image_size: tuple[int, int]) -> Features:
+        """Return the features of one black image, whose shapes the next part must fit."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                features: Features = self(torch.zeros(1, 3, *image_size))
+        finally:
+            self.train(was_training)
+        return features
 
     def train(self, mode: bool = True) -> "Backbone":
         """Switch to training, but for the frozen BatchNorm whose statistics are to stay."""

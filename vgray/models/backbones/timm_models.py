@@ -18,6 +18,7 @@ from vgray.errors import UserError
 from vgray.models.backbones.base import Backbone, Features, require_blocks, require_multiple
 from vgray.models.state_dicts import strip_prefixes
 from vgray.models.weights import read_weights_file, require_finite, some
+from vgray.recipe.fit import nearest_sizes
 
 
 class Timm(Backbone):
@@ -51,6 +52,7 @@ class Timm(Backbone):
         update_frozen_statistics: bool = True,
     ) -> None:
         super().__init__()
+        self._name = name
         model_name = name.removeprefix("timm/")
         options = _sizing(name, model_name, image_size)
         with torch.device("meta"):
@@ -65,12 +67,18 @@ class Timm(Backbone):
         is_vit = prefix >= 0 and features[0]["module"] == "blocks.0"
         require_blocks(name, len(features) + is_vit, crop_last, train_from)
         if is_vit:
-            patch_size = model.patch_embed.patch_size
+            patch_size = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+            if patch_size is None:
+                raise UserError(
+                    f"backbone.name: timm's {model_name} does not say how large its patches are; "
+                    "take another model"
+                )
             self.size_multiple = patch_size if isinstance(patch_size, int) else patch_size[0]
             has_token = prefix > 0 and getattr(model, "cls_token", None) is not None
             gives = inspect.signature(model.forward_intermediates).parameters
             self.has_token = has_token and "return_prefix_tokens" in gives
             require_multiple(name, image_size, self.size_multiple)
+        self.mean, self.std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
         last = len(features) - 1 - crop_last
         self.out_channels = int(features[last]["num_chs"])
         self._fixed_size = None
@@ -90,6 +98,35 @@ class Timm(Backbone):
         self._indices = self.model.prune_intermediate_layers(
             [last], prune_norm=not self._norm, prune_head=True
         )
+
+    def dry_run(self, image_size: tuple[int, int]) -> Features:
+        """Return the features of one black image, whose shapes the next part must fit.
+
+        Raises:
+            UserError: the model cannot describe images of this size, or a block that learns runs
+                before one that does not.
+        """
+        ran: list[nn.Module] = []
+        own = (m for m in self.model.modules() if any(True for _ in m.parameters(recurse=False)))
+        hooks = [m.register_forward_pre_hook(lambda m, _: ran.append(m)) for m in own]
+        try:
+            features = super().dry_run(image_size)
+        except Exception as error:  # only running it tells its sizes, and each model in its way
+            raise UserError(
+                f"image_size: {self._name} cannot describe images of {image_size[0]}x"
+                f"{image_size[1]} ({_line(error)}); {nearest_sizes(image_size, 32)}, or give the "
+                "size that it was made for"
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+        learn = [any(p.requires_grad for p in m.parameters(recurse=False)) for m in ran]
+        if learn != sorted(learn):
+            raise UserError(
+                f"backbone.train_from: {self._name} does not run its blocks one after another, so "
+                "that the first ones cannot be frozen; give 0, or freeze all blocks"
+            )
+        return features
 
     def forward(self, images: Tensor) -> Features:
         """Normalised images (B, 3, H, W) -> features.

@@ -77,7 +77,8 @@ class Transformer(Backbone):
     Args:
         name: which.
         image_size: height and width in pixels. There is a learned position for each of its patches:
-            published ones are interpolated to it, as are these to images of another size.
+            published ones are interpolated to it, as are these to images of another size, where
+            features then differ a little from those of the published positions.
         weights: ``pretrained``, ``none`` (random), or a .safetensors, .pth, .pt or .ckpt file.
         crop_last: how many blocks are left out at the end.
         train_from: the first block that learns.
@@ -112,7 +113,12 @@ class Transformer(Backbone):
             network, key, embedding, blocks, norm = self._cut(name, self._grid(*image_size))
         self.blocks = nn.ModuleList([embedding, *blocks[: len(blocks) - crop_last]])
         self.norm = norm if final_norm else None
-        convert = fit_positions(key, int(self.has_token), embedding.grid, embedding.resize)
+        fit = fit_positions(key, int(self.has_token), embedding.grid, embedding.resize)
+
+        def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
+            self._require_kind(name, weights, state)
+            return fit(state)
+
         self._fill(network, weights, self._url(name), self._draw, convert)
         frozen: list[nn.Module] = list(self.blocks[:train_from])
         if self.norm is not None and train_from == len(self.blocks):
@@ -133,6 +139,10 @@ class Transformer(Backbone):
     def _url(name: str) -> str:
         """Return where the published weights are."""
         raise NotImplementedError
+
+    @staticmethod
+    def _require_kind(name: str, weights: str, state: dict[str, Tensor]) -> None:
+        """Refuse weights whose names and shapes fit, but which are another network's."""
 
     @staticmethod
     def _draw(module: nn.Module) -> None:

@@ -9,6 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vgray.errors import UserError
 from vgray.models.backbones.initialisation import draw_vit
 from vgray.models.backbones.transformer import Embedding, Transformer
 from vgray.recipe.architectures import ARCHITECTURES
@@ -89,6 +90,14 @@ class DINOv2(Transformer):
     def _url(name: str) -> str:
         plain = name.removesuffix("_reg")
         return _DINOV2_URL.format(plain, f"_reg{_DINOV2_REGISTERS}" if name != plain else "")
+
+    @staticmethod
+    def _require_kind(name: str, weights: str, state: dict[str, Tensor]) -> None:
+        if "register_tokens" in state and not name.endswith("_reg"):
+            raise UserError(
+                f"backbone.weights={weights}: found register tokens, expected a DINOv2 without; "
+                f"give backbone.name={name}_reg"
+            )
 
     @staticmethod
     def _draw(module: nn.Module) -> None:
