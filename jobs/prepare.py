@@ -91,8 +91,8 @@ def import_published(
         str,
         typer.Option(
             "--as",
-            help="What it is: mixvpr, convap, cosplace, eigenplaces, salad, boq; netvlad or gem of "
-            "the deep-visual-geo-localization-benchmark.",
+            help="What it is: mixvpr, convap, cosplace, eigenplaces, salad, boq; netvlad, crn or "
+            "gem of the deep-visual-geo-localization-benchmark.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write; must be new or empty.")],
@@ -115,8 +115,9 @@ def import_published(
 
     done = import_weights(file, model, out, image_size=image_size, backbone=backbone)
     height, width = done.recipe.image_size
+    backbone_found = done.recipe.backbone
     print(
-        f"found {model} on {done.recipe.backbone.name} (crop_last {done.recipe.backbone.crop_last})"
+        f"found {done.model} on {backbone_found.name} (crop_last {backbone_found.crop_last})"
         f": {done.dimension:,} dimensions, images of {height}x{width}, "
         f"{done.parameters:,} parameters; tensors of the file left out: {done.ignored:,}"
     )

@@ -9,8 +9,12 @@ class UserError(Exception):
 
 
 def nearest_name(name: str, known: list[str]) -> str:
-    """Return ", did you mean 'x'?" for the known name closest to ``name``, or "" if none is."""
+    """Return ", did you mean 'x'?" for the known name closest to ``name``, or "" if none is.
+
+    Upper and lower case count alike.
+    """
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
+    names = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), list(names), n=1)
+    return f", did you mean '{names[close[0]]}'?" if close else ""

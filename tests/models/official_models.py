@@ -58,65 +58,6 @@ def gsv_resnet(name: str, cropped: list[int]) -> tuple[dict[str, Tensor], Body]:
     return state, without_token(body)
 
 
-def dinov2(prefix: str, registers: int, norm: bool) -> tuple[dict[str, Tensor], Body]:
-    """DINOv2 ViT-S/14, as its own code names and computes it: salad, Bag-of-Queries."""
-    c, hidden = 384, 4 * 384
-    shapes: dict[str, tuple[int, ...]] = {
-        "cls_token": (1, 1, c), "pos_embed": (1, 1 + 37 * 37, c), "mask_token": (1, c),
-        "patch_embed.proj.weight": (c, 3, 14, 14), "patch_embed.proj.bias": (c,),
-        "norm.weight": (c,), "norm.bias": (c,),
-    }  # fmt: skip
-    if registers:
-        shapes["register_tokens"] = (1, registers, c)
-    for i in range(12):
-        shapes |= {
-            f"blocks.{i}.{key}": shape
-            for key, shape in {
-                "norm1.weight": (c,), "norm1.bias": (c,), "norm2.weight": (c,), "norm2.bias": (c,),
-                "attn.qkv.weight": (3 * c, c), "attn.qkv.bias": (3 * c,),
-                "attn.proj.weight": (c, c), "attn.proj.bias": (c,), "ls1.gamma": (c,),
-                "mlp.fc1.weight": (hidden, c), "mlp.fc1.bias": (hidden,),
-                "mlp.fc2.weight": (c, hidden), "mlp.fc2.bias": (c,), "ls2.gamma": (c,),
-            }.items()
-        }  # fmt: skip
-    s = {key: torch.randn(shape) * 0.05 for key, shape in shapes.items()}
-
-    def normed(x: Tensor, key: str) -> Tensor:
-        return functional.layer_norm(x, (c,), s[f"{key}.weight"], s[f"{key}.bias"], 1e-6)
-
-    def linear(x: Tensor, key: str) -> Tensor:
-        return functional.linear(x, s[f"{key}.weight"], s[f"{key}.bias"])
-
-    def body(images: Tensor) -> tuple[Tensor, Tensor]:
-        x = functional.conv2d(
-            images, s["patch_embed.proj.weight"], s["patch_embed.proj.bias"], stride=14
-        )
-        batch, _, h, w = x.shape
-        grid = s["pos_embed"][:, 1:].reshape(1, 37, 37, c).permute(0, 3, 1, 2)
-        how = (
-            {"size": (h, w), "antialias": True}
-            if registers
-            else {"scale_factor": ((h + 0.1) / 37, (w + 0.1) / 37)}
-        )
-        grid = functional.interpolate(grid, mode="bicubic", **how)
-        x = (x + grid).flatten(2).mT
-        token = (s["cls_token"] + s["pos_embed"][:, :1]).expand(batch, -1, -1)
-        extra = [s["register_tokens"].expand(batch, -1, -1)] if registers else []
-        x = torch.cat([token, *extra, x], 1)
-        for i in range(12):
-            qkv = linear(normed(x, f"blocks.{i}.norm1"), f"blocks.{i}.attn.qkv")
-            q, k, v = qkv.unflatten(2, (3, c // 64, 64)).permute(2, 0, 3, 1, 4)
-            attended = ((q @ k.mT / 8).softmax(-1) @ v).transpose(1, 2).flatten(2)
-            x = x + s[f"blocks.{i}.ls1.gamma"] * linear(attended, f"blocks.{i}.attn.proj")
-            inner = functional.gelu(linear(normed(x, f"blocks.{i}.norm2"), f"blocks.{i}.mlp.fc1"))
-            x = x + s[f"blocks.{i}.ls2.gamma"] * linear(inner, f"blocks.{i}.mlp.fc2")
-        if norm:
-            x = normed(x, "norm")
-        return x[:, 1 + registers :].mT.unflatten(2, (h, w)), x[:, 0]
-
-    return {f"{prefix}.{key}": tensor for key, tensor in s.items()}, body
-
-
 # --- heads: official key -> tensor, and the descriptor of a map and a token --------------------
 
 
@@ -184,15 +125,55 @@ def gem(h: dict[str, Tensor], x: Tensor, token: Tensor) -> Tensor:
     return unit(mean_of(x, h["0.p"]))
 
 
-def netvlad(h: dict[str, Tensor], x: Tensor, token: Tensor, at: str = "") -> Tensor:
+def netvlad(
+    h: dict[str, Tensor], x: Tensor, token: Tensor, at: str = "", mask: Tensor | float = 1.0
+) -> Tensor:
     x = unit(x)
-    shares = functional.conv2d(x, h[f"{at}conv.weight"]).flatten(2).softmax(1)
+    shares = functional.conv2d(x, h[f"{at}conv.weight"]).flatten(2).softmax(1) * mask
     residuals = x.flatten(2)[:, None] - h[f"{at}centroids"][None, :, :, None]
     return unit(functional.normalize((shares[:, :, None] * residuals).sum(3), dim=2).flatten(1))
 
 
 def netvlad_and_fc(h: dict[str, Tensor], x: Tensor, token: Tensor) -> Tensor:
     return unit(functional.linear(netvlad(h, x, token, "0."), h["1.weight"], h["1.bias"]))
+
+
+def netvlad_of_tokens(h: dict[str, Tensor], x: Tensor, token: Tensor) -> Tensor:
+    x = unit(x.flatten(2))
+    shares = functional.conv1d(x, h["conv.weight"]).softmax(1)
+    residuals = x[:, None] - h["centroids"][None, :, :, None]
+    return unit(functional.normalize((shares[:, :, None] * residuals).sum(3), dim=2).flatten(1))
+
+
+def crn(h: dict[str, Tensor], x: Tensor, token: Tensor, at: str = "") -> Tensor:
+    x = unit(x)
+    small = functional.avg_pool2d(x, 3, stride=2, ceil_mode=True)
+    context = [
+        functional.conv2d(
+            small, h[f"{at}crn.filter_{k}_{k}.weight"], h[f"{at}crn.filter_{k}_{k}.bias"],
+            padding=k // 2,
+        )
+        for k in (3, 5, 7)
+    ]  # fmt: skip
+    context = torch.cat(context, 1).relu()
+    mask = functional.conv2d(context, h[f"{at}crn.acc_w.weight"], h[f"{at}crn.acc_w.bias"]).relu()
+    mask = functional.interpolate(mask, scale_factor=2, mode="bilinear").flatten(2)
+    return netvlad(h, x, token, at, mask)
+
+
+def crn_and_fc(h: dict[str, Tensor], x: Tensor, token: Tensor) -> Tensor:
+    return unit(functional.linear(crn(h, x, token, "0."), h["1.weight"], h["1.bias"]))
+
+
+def crn_head(clusters: int, channels: int, at: str = "") -> dict[str, Tensor]:
+    head = drawn(
+        centroids=(clusters, channels), conv__weight=(clusters, channels, 1, 1),
+        crn__acc_w__weight=(1, 84, 1, 1), crn__acc_w__bias=(1,),
+        crn__filter_3_3__weight=(32, channels, 3, 3), crn__filter_3_3__bias=(32,),
+        crn__filter_5_5__weight=(32, channels, 5, 5), crn__filter_5_5__bias=(32,),
+        crn__filter_7_7__weight=(20, channels, 7, 7), crn__filter_7_7__bias=(20,),
+    )  # fmt: skip
+    return prefixed(head, at)
 
 
 def salad(h: dict[str, Tensor], x: Tensor, token: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from official_models import (
     children,
     convap,
     cosplace,
-    dinov2,
+    crn,
+    crn_and_fc,
+    crn_head,
     drawn,
     gem,
     gem_of_normalised,
@@ -25,9 +27,11 @@ from official_models import (
     mixvpr_head,
     netvlad,
     netvlad_and_fc,
+    netvlad_of_tokens,
     salad,
     vgg16,
 )
+from official_transformers import cct, dinov2
 from torch import Tensor
 
 import vgray
@@ -121,6 +125,24 @@ CASES = {
         ),
         netvlad_and_fc, "48x32",
         {"backbone.name": "resnet18", "projection.dim": 9},
+    ),
+    "netvlad on cct": Official(
+        "netvlad", lambda: cct(14, 3), "", "aggregation",
+        lambda: drawn(centroids=(5, 384), conv__weight=(5, 384, 1)), netvlad_of_tokens, None,
+        {"image_size": [48, 48], "backbone.name": "cct14_7x2_384", "backbone.crop_last": 0},
+    ),
+    "gem on a cut cct": Official(
+        "gem", lambda: cct(2, 4), "", "aggregation", lambda: {"0.p": P}, gem, None,
+        {"image_size": [64, 64], "backbone.crop_last": 12, "aggregator.name": "gem"},
+    ),
+    "crn": Official(
+        "crn", lambda: children(*R18), "", "aggregation", lambda: crn_head(5, 256), crn, "64x96",
+        {"aggregator.name": "crn", "aggregator.clusters_num": 5, "projection": None},
+    ),
+    "crn and fc": Official(
+        "crn", lambda: children(*R18), "", "aggregation",
+        lambda: {**crn_head(4, 256, "0."), **drawn(_1__weight=(9, 4 * 256), _1__bias=(9,))},
+        crn_and_fc, "64", {"aggregator.name": "crn", "projection.dim": 9},
     ),
     "gem before pooling": Official(
         "gem", lambda: children(*R18), "", "aggregation", lambda: {"1.p": P},

@@ -159,10 +159,10 @@ def test_a_payload_does_not_run(tmp_path: Path, official: State) -> None:
     [
         ("page.pth", b"\n<!DOCTYPE html><html><title>Quota exceeded</title>", "a web page"),
         ("page.safetensors", b"<html><body>Sign in</body></html>", "a web page"),
-        ("text.pth", b"version https://git-lfs.github.com/spec/v1", "pickle|cannot be read"),
-        ("empty.pth", b"", "cannot be read|damaged"),
-        ("empty.safetensors", b"", "cannot be read"),
-        ("weights.onnx", b"1", "found a file of kind '.onnx'"),
+        ("pointer.pth", b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+        ("text.pth", b"some words", "begins with some words, which neither torch.save nor"),
+        ("empty.pth", b"", "an empty file"),
+        ("empty.safetensors", b"", "an empty file"),
     ],
 )
 def test_what_is_no_checkpoint(tmp_path: Path, name: str, content: bytes, message: str) -> None:

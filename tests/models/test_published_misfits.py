@@ -1,5 +1,6 @@
 """Published models that are not what they are said to be: refused in one line, or told apart."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,18 @@ UNFIT: dict[str, tuple[Callable[[State], Any], dict[str, Any], str]] = {
         with_(**{POOL: torch.full((3, 64, 1, 1), torch.nan)}), {},
         r": aggregator\.channel_pool\.weight holds values that are not finite numbers",
     ),
+    "a sparse tensor in the head": (
+        with_(**{POOL: torch.ones(3, 64).to_sparse()}), {},
+        r": aggregator\.channel_pool\.weight is torch\.sparse_coo, expected a dense tensor",
+    ),
+    "a complex tensor in the head": (
+        with_(**{POOL: torch.ones(3, 64, 1, 1) * 1j}), {},
+        r": aggregator\.channel_pool\.weight is torch\.complex64, expected a dense tensor",
+    ),
+    "a sparse tensor in the backbone": (
+        with_(backbone__model__bn1__weight=torch.ones(64).to_sparse()), {},
+        r": backbone\.model\.bn1\.weight is torch\.sparse_coo",
+    ),
     "an unknown ResNet": (
         without("backbone.model.layer1.1.conv1.weight"), {}, r"missing layer1\.1\.conv1\.weight",
     ),
@@ -92,7 +105,7 @@ UNFIT: dict[str, tuple[Callable[[State], Any], dict[str, Any], str]] = {
     "nothing": (lambda s: {}, {}, "no state dict"),
     "a list": (lambda s: list(s.values()), {}, "no state dict"),
     "an impossible size": (lambda s: s, {"image_size": "large"}, "image_size"),
-    "an unknown model": (lambda s: s, {"model": "mixvprr"}, "did you mean 'mixvpr'"),
+    "an unknown model": (lambda s: s, {"model": "MixVPRR"}, "did you mean 'mixvpr'"),
 }  # fmt: skip
 
 
@@ -117,6 +130,9 @@ HEADS: dict[str, tuple[str, dict[str, Tensor]]] = {
     "salad": ("aggregator", {"dust_bin": torch.ones(()), "score.3.weight": torch.ones(2, 2)}),
     "boq": ("aggregator", {"boqs.0.queries": torch.ones(1, 2, 64), "proj_c.weight": torch.ones(2)}),
     "netvlad": ("aggregation", {"centroids": torch.ones(2, 64), "conv.weight": torch.ones(2, 64)}),
+    "crn": ("aggregation", {
+        "centroids": torch.ones(2, 64), "conv.weight": torch.ones(2, 64),
+        "crn.acc_w.weight": torch.ones(1, 84, 1, 1)}),
     "gem": ("aggregation", {"1.p": torch.ones(1)}),
 }  # fmt: skip
 
@@ -134,6 +150,46 @@ def test_another_model_is_recognised(tmp_path: Path, official: State, model: str
             import_it(tmp_path, model=model)
         seen.add(other)
     assert len(seen) == len(HEADS) - 1
+
+
+@pytest.mark.parametrize("name", ["ConvAP", "CONVAP", "convap"])
+def test_a_model_s_name_may_be_in_upper_case(tmp_path: Path, official: State, name: str) -> None:
+    torch.save(official, tmp_path / "official.pth")
+    done = import_it(tmp_path, model=name)
+    assert done.model == "convap"
+    said = json.loads((done.folder / "metrics.json").read_text())["imported"]
+    assert said["model"] == "convap"
+
+
+CCT = {
+    "backbone.tokenizer.conv_layers.0.0.weight": torch.ones(64, 3, 7, 7),
+    "backbone.classifier.positional_emb": torch.ones(1, 4, 384),
+    "backbone.classifier.blocks.0.norm1.weight": torch.ones(384),
+}
+NETVLAD_OF_TOKENS = {
+    "aggregation.centroids": torch.ones(2, 384), "aggregation.conv.weight": torch.ones(2, 384, 1)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        ("netvlad", {}, "cct14_7x2_384: .*missing "),
+        ("netvlad", {"backbone.classifier.extra": torch.ones(2)}, "unexpected classifier.extra"),
+        ("netvlad", {"backbone.extra": torch.ones(2)}, "backbone.extra, which cct14_7x2_384 does"),
+        ("netvlad", {"backbone.classifier.blocks.14.norm1.weight": torch.ones(384)}, "missing"),
+        ("netvlad", {"backbone.classifier.positional_emb": torch.ones(1, 4, 256)}, "no known"),
+        ("netvlad", {"backbone.classifier.positional_emb": torch.ones(())}, "no known backbone"),
+        ("netvlad", {"backbone.cls_token": torch.ones(())}, "no known backbone"),
+        ("gem", {"aggregation.1.p": torch.ones(1)}, "normalises each channel over all locations"),
+    ],
+)
+def test_what_does_not_fit_of_cct(tmp_path: Path, model: str, change: State, message: str) -> None:
+    head = NETVLAD_OF_TOKENS if model == "netvlad" else {}
+    torch.save({**CCT, **head, **change}, tmp_path / "official.pth")
+    with pytest.raises(UserError, match=message) as caught:
+        import_it(tmp_path, model=model, image_size=None)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_may_leave_the_backbone_open(tmp_path: Path) -> None:
@@ -158,13 +214,19 @@ def test_the_image_size_of_mixvpr_is_in_its_weights(tmp_path: Path, official: St
     options = {"model": "mixvpr", "image_size": None}
     done = import_it(tmp_path, "square.pth", **options, out=tmp_path / "a")
     assert done.recipe.image_size == (48, 48)
-    same = import_it(tmp_path, "square.pth", **{**options, "image_size": "32x72"})
-    assert same.recipe.image_size == (32, 72)
-    with pytest.raises(UserError, match=r"32x32 give a map of 8x8, its weights are for 144 loc"):
-        import_it(tmp_path, "square.pth", model="mixvpr", out=tmp_path / "b")
+    same = import_it(tmp_path, "square.pth", **{**options, "image_size": "46x48"})
+    assert same.recipe.image_size == (46, 48)  # which gives the same map
+    # As many locations in another shape are no better than another number of them.
+    for size, map_ in (("32x32", "8x8"), ("32x72", "8x18")):
+        with pytest.raises(
+            UserError, match=f"{size} give a map of {map_}, .* one of 12x12; leave out --image-size"
+        ):
+            import_it(tmp_path, "square.pth", model="mixvpr", image_size=size, out=tmp_path / "b")
     torch.save({**body, **prefixed(mixvpr_head(64, 96, 7), "aggregator.")}, tmp_path / "long.pth")
     with pytest.raises(UserError, match=r"96 locations, which are no square.*give --image-size"):
         import_it(tmp_path, "long.pth", **options, out=tmp_path / "b")
+    with pytest.raises(UserError, match=r"8x8, .* one of 96 locations; give the --image-size"):
+        import_it(tmp_path, "long.pth", model="mixvpr", out=tmp_path / "b")
     done = import_it(tmp_path, "long.pth", model="mixvpr", image_size="32x48", out=tmp_path / "b")
     assert done.dimension == 48
 

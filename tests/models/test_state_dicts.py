@@ -1,8 +1,11 @@
 """State dicts found inside whatever was saved around them, and nothing run on the way."""
 
 import argparse
+import gzip
+import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +136,56 @@ def test_what_holds_no_state_dict(tmp_path: Path, saved: Any, message: str) -> N
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^{WHAT}: no such file; give a .safetensors, .pth"):
         read_state_dict(tmp_path / "missing.pth", WHAT)
-    with pytest.raises(UserError, match=r"found a file of kind '\.onnx', expected \.safetensors"):
-        read_state_dict(tmp_path / "model.onnx", WHAT)
+    (tmp_path / "folder.pth").mkdir()
+    with pytest.raises(UserError, match=f"^{WHAT}: cannot be opened .Is a directory.; give a"):
+        read_state_dict(tmp_path / "folder.pth", WHAT)
+
+
+def _zip(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"weights")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "found an empty file"),
+        (b"\n<!DOCTYPE html><p>Sign in", "found a web page, .*; the download failed"),
+        (b"<HTML>", "found a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "found a Git LFS pointer"),
+        (gzip.compress(b"weights"), "found a gzip archive, .*; unpack it"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "found a JPEG image"),
+        (b"\x89PNG\r\n\x1a\n", "found a PNG image"),
+        (
+            b"see the readme\n",
+            "found a file that begins with see the readme.*, which neither torch.save nor safe",
+        ),
+        (bytes(100), r"found a file that begins with .x00"),
+        (_zip("archive/readme.txt"), "found a zip archive of other files, .*; unpack it"),
+        (_zip("net/constants.pkl"), r"found a program \(TorchScript\), expected a state dict"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_is_no_weights_is_named(
+    tmp_path: Path, content: bytes, message: str, suffix: str
+) -> None:
+    (tmp_path / f"file{suffix}").write_bytes(content)
+    with pytest.raises(UserError, match=f"^{WHAT}: {message}") as caught:
+        read_state_dict(tmp_path / f"file{suffix}", WHAT)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.ckpt", "w.safetensors", "w.pth.tar", "w.bin", "w"])
+def test_the_content_decides_how_a_file_is_read(tmp_path: Path, name: str) -> None:
+    for state, begins_as_a_pickle in ((STATE, True), ({**STATE, "more": torch.ones(1)}, False)):
+        save_file(state, tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(b"\x80") is begins_as_a_pickle
+        assert_equal(read_state_dict(tmp_path / name, WHAT), state)
+    for new in (True, False):
+        torch.save({"model": STATE}, tmp_path / name, _use_new_zipfile_serialization=new)
+        assert_equal(read_state_dict(tmp_path / name, WHAT), STATE)
 
 
 def test_every_cut_is_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,9 @@ def test_damaged_files_are_one_line(
 def test_other_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         resnet18(str(tmp_path / "missing.pth"))
-    (tmp_path / "weights.zip").write_bytes(b"")
-    with pytest.raises(UserError, match=r"of kind '\.zip'"):
-        resnet18(str(tmp_path / "weights.zip"))
+    (tmp_path / "weights.pth").write_bytes(b"<html>Sign in</html>")
+    with pytest.raises(UserError, match="found a web page"):
+        resnet18(str(tmp_path / "weights.pth"))
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(UserError, match="no state dict"):
         resnet18(str(tmp_path / "list.pth"))
@@ -145,6 +146,8 @@ def test_a_wrapper_s_prefix_is_left_out(
     ("change", "message"),
     [
         ({"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}, "conv1.weight holds values that"),
+        ({"bn1.weight": torch.ones(64).to_sparse()}, "bn1.weight is torch.sparse_coo, expected a"),
+        ({"bn1.weight": torch.ones(64) * 1j}, "bn1.weight is torch.complex64, expected a dense"),
         ({1: torch.zeros(1)}, "no state dict"),
     ],
 )
@@ -153,6 +156,35 @@ def test_what_no_network_has_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         resnet18(write(tmp_path / "odd.pth", {**state, **change}))
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (torch.Tensor.to_sparse, "torch.sparse_coo"),
+        (torch.Tensor.to_sparse_csr, "torch.sparse_csr"),
+        (lambda t: t * 1j, "torch.complex64"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "torch.qint8"),
+        (lambda t: t.to("meta"), "a meta tensor, which has no values"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # torch warns of making the kinds that are refused
+def test_only_dense_tensors_of_real_numbers_are_weights(
+    make: Callable[[torch.Tensor], torch.Tensor], found: str
+) -> None:
+    for refuse in (weights.require_dense, weights.require_finite):
+        refuse({"a": torch.eye(2), "count": torch.tensor(3)}, "FILE")
+        with pytest.raises(UserError, match=f"^FILE: b is {found}, expected a dense tensor of r"):
+            refuse({"a": torch.eye(2), "b": make(torch.eye(2))}, "FILE")
+
+
+def test_positions_that_are_sparse_are_named(tmp_path: Path) -> None:
+    key = "classifier.positional_emb"
+    file = write(tmp_path / "cct.pth", {key: torch.ones(1, 4, 384).to_sparse()})
+    with pytest.raises(UserError, match=f"{key} is torch.sparse_coo"):
+        build_backbone(
+            "cct14_7x2_384", image_size=(64, 64), weights=file, crop_last=0, train_from=0
+        )
 
 
 def test_homes_and_empty_names(

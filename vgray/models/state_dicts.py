@@ -3,6 +3,7 @@
 import logging
 import pickle
 import warnings
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,20 @@ from vgray.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-SAFETENSORS = ".safetensors"
-PICKLED = (".pth", ".pt", ".ckpt")
-KINDS = f"{SAFETENSORS}, {', '.join(PICKLED[:-1])} or {PICKLED[-1]}"
+KINDS = ".safetensors, .pth, .pt or .ckpt"
+"""What files of weights are usually called; how one is read depends on its content alone."""
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_LONGEST_HEADER = 100_000_000  # of safetensors, in bytes
+# How files begin that are taken for weights -> what they are, and what to do.
+_OTHERS = {
+    b"<!doctype": ("a web page", "the download failed, fetch the file again"),
+    b"<html": ("a web page", "the download failed, fetch the file again"),
+    b"version https://git-lfs": ("a Git LFS pointer", "fetch what it stands for (git lfs pull)"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it, and give the file inside"),
+    b"\xff\xd8\xff": ("a JPEG image", "give the file of the weights"),
+    b"\x89png": ("a PNG image", "give the file of the weights"),
+}
 
 # Where trainings put the state dict: Lightning, deep-visual-geo-localization-benchmark, DINOv2, ...
 _NESTS = ("state_dict", "model_state_dict", "model", "teacher")
@@ -43,7 +55,7 @@ def read_state_dict(path: str | Path, what: str) -> dict[str, Tensor]:
     beside plain values, as in checkpoints of Lightning or deep-visual-geo-localization-benchmark.
 
     Args:
-        path: a .safetensors, .pth, .pt or .ckpt file.
+        path: a file of torch.save or safetensors, whatever its suffix.
         what: what an error message begins with, such as ``backbone.weights=FILE``.
 
     Raises:
@@ -84,27 +96,73 @@ def strip_prefixes(state: dict[str, Tensor], needed: Collection[str]) -> dict[st
 
 
 def _read(file: Path, what: str) -> Any:
-    kind = file.suffix.lower()
-    if kind not in (SAFETENSORS, *PICKLED):
-        raise UserError(f"{what}: found a file of kind '{kind}', expected {KINDS}")
     try:
-        if kind == SAFETENSORS:
+        with file.open("rb") as stream:
+            start = stream.read(64)
+    except FileNotFoundError:
+        raise UserError(f"{what}: no such file; give a {KINDS} file") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"{what}: cannot be opened ({reason}); give a {KINDS} file") from None
+    # It is asked first: a header of 128 bytes begins as a pickle does.
+    is_safetensors = _is_safetensors(start)
+    if not is_safetensors and not start.startswith((_ZIP, _PICKLE)):
+        raise UserError(f"{what}: {_other_content(start)}")
+    try:
+        if is_safetensors:
             return load_file(file)
         with (
+            file.open("rb") as stream,  # given the path, torch would go by the suffix
             warnings.catch_warnings(action="ignore"),  # about files that are refused below
             torch.serialization.safe_globals(_PLAIN),
         ):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{what}: no such file; give a {KINDS} file") from None
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"{what}: holds more than tensors and plain values, or is damaged; it was not opened, "
             "because a pickle can run any code; save its state dict as .safetensors instead"
         ) from None
     except Exception as error:  # a cut file makes its readers stumble in any way
+        _refuse_other_zip(file, what)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{what}: cannot be read ({reason}); fetch the file again") from None
+
+
+def _is_safetensors(start: bytes) -> bool:
+    length = int.from_bytes(start[:8], "little")  # of the header, a JSON object
+    return start[8:9] == b"{" and length <= _LONGEST_HEADER
+
+
+def _refuse_other_zip(file: Path, what: str) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return
+    if "constants.pkl" in names:
+        raise UserError(
+            f"{what}: found a program (TorchScript), expected a state dict; load it with "
+            "torch.jit.load and save its state_dict()"
+        )
+    if "data.pkl" not in names:
+        raise UserError(
+            f"{what}: found a zip archive of other files, expected one of torch.save; unpack it, "
+            "and give the file inside"
+        )
+
+
+def _other_content(start: bytes) -> str:
+    text = start.lstrip().lower()
+    for beginning, (found, remedy) in _OTHERS.items():
+        if text.startswith(beginning):
+            return f"found {found}, expected a {KINDS} file; {remedy}"
+    if not start:
+        return f"found an empty file, expected a {KINDS} file; fetch it again"
+    shown = ascii(start[:16])[2:-1]
+    return (
+        f"found a file that begins with {shown}, which neither torch.save nor safetensors writes; "
+        f"fetch the file again, or give a {KINDS} file"
+    )
 
 
 def _find(values: Any) -> dict[str, Tensor] | None:

@@ -70,6 +70,7 @@ def load_backbone_weights(
         raise ValueError(f"{len(ours) - len(needed)} tensors of the backbone are not the network's")
     state = strip_prefixes(state, needed)
     if convert is not None:
+        require_dense({name: state[name] for name in needed if name in state}, what)
         state = convert(state)
     _require_fit(state, tensors, needed, what)
     logger.debug("%s: ignored %s", what, some([n for n in state if n not in needed]))
@@ -104,12 +105,34 @@ def _require_fit(
     require_finite({name: state[name] for name in needed if name in state}, what)
 
 
-def require_finite(state: Mapping[str, Tensor], what: str) -> None:
-    """Refuse weights that are not numbers.
+def require_dense(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse tensors that are not dense ones of real numbers: sparse, quantized or complex.
 
     Raises:
-        UserError: names the first tensor that holds one, after ``what``.
+        UserError: names the first such tensor, after ``what``.
     """
+    for name, tensor in state.items():
+        if tensor.is_complex() or tensor.is_quantized:
+            found = str(tensor.dtype)
+        elif tensor.is_meta:
+            found = "a meta tensor, which has no values"
+        elif tensor.layout != torch.strided:
+            found = str(tensor.layout)
+        else:
+            continue
+        raise UserError(
+            f"{what}: {name} is {found}, expected a dense tensor of real numbers; "
+            "give weights that are saved so"
+        )
+
+
+def require_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights that are not dense tensors of finite real numbers.
+
+    Raises:
+        UserError: names the first tensor that is none, after ``what``.
+    """
+    require_dense(state, what)
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise UserError(

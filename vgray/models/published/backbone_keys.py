@@ -1,5 +1,6 @@
 """Which backbone a checkpoint holds, and its tensors under the names of its first publication."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vgray.errors import UserError
-from vgray.models.weights import some
+from vgray.models.weights import require_dense, some
 
 # Children of torchvision's ResNet that have tensors, by their place in nn.Sequential(*children).
 _RESNET_CHILDREN = {
@@ -24,20 +25,26 @@ _RESNETS = {
 _VGG16_CONVOLUTIONS = {0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28}
 _DINOV2 = {384: "dinov2_vits14", 768: "dinov2_vitb14"}
 _DINOV2_BLOCKS = 12
+# What salad and Bag-of-Queries publish DINOv2 for: 23 x 23 patches.
+_DINOV2_IMAGE_SIZE = (322, 322)
+_CCT, _CCT_BLOCKS, _CCT_CHANNELS, _CCT_STRIDE = "cct14_7x2_384", 14, 384, 16
 # Classifiers and DINOv2's training token, which describe no place.
-_NOT_NEEDED = frozenset(("fc", "classifier", "head", "mask_token"))
+_NOT_NEEDED: tuple[str, ...] = ("fc", "classifier", "head", "mask_token")
+_NOT_NEEDED_OF_CCT = ("classifier.attention_pool", "classifier.fc")
 
 
 class BackboneKeys(NamedTuple):
-    """A backbone as torchvision or DINOv2 publish it."""
+    """A backbone as torchvision, DINOv2 or Compact-Transformers publish it."""
 
     name: str
     crop_last: int
     """How many of its blocks are left out at the end, as in a recipe."""
     state: dict[str, Tensor]
-    """Its tensors with the keys of torchvision or DINOv2."""
+    """Its tensors with the keys of torchvision, DINOv2 or Compact-Transformers."""
     ignored: int
     """How many tensors were left out."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of the images that it is published for, where it tells."""
 
 
 def read_backbone(found: Mapping[str, Tensor], given: str | None, what: str) -> BackboneKeys:
@@ -47,7 +54,8 @@ def read_backbone(found: Mapping[str, Tensor], given: str | None, what: str) -> 
     Bag-of-Queries as ``dino`` or, in an ``nn.Sequential``, as ``net`` (src/backbones.py). CosPlace
     (cosplace_model/cosplace_network.py), EigenPlaces (eigenplaces_model/eigenplaces_network.py) and
     the deep-visual-geo-localization-benchmark (model/network.py) have an ``nn.Sequential`` of the
-    network's children.
+    network's children; the benchmark's CCT (model/cct/cct.py) is Compact-Transformers', cut to
+    ``--trunc_te`` blocks.
 
     Args:
         found: the backbone's tensors, with keys as in the file.
@@ -55,13 +63,19 @@ def read_backbone(found: Mapping[str, Tensor], given: str | None, what: str) -> 
         what: what error messages begin with.
 
     Raises:
-        UserError: it is none that is known, not the one given, or the file leaves open which.
+        UserError: it is none that is known, not the one given, the file leaves open which, or it
+            holds more than dense tensors of real numbers.
     """
     names = _published_names(found)
     state = {names[key]: tensor for key, tensor in found.items()}
+    image_size, not_needed = None, _NOT_NEEDED
     if "cls_token" in state:
+        image_size = _DINOV2_IMAGE_SIZE
         candidates, crop_last = _dinov2(state)
         tops = {"cls_token", "pos_embed", "register_tokens", "patch_embed", "blocks", "norm"}
+    elif "classifier.positional_emb" in state:
+        candidates, crop_last, image_size = _cct(state)
+        tops, not_needed = {"tokenizer", "classifier"}, _NOT_NEEDED_OF_CCT
     elif "features.0.weight" in state:
         candidates, crop_last = _vgg16(state)
         tops = {"features"}
@@ -70,8 +84,8 @@ def read_backbone(found: Mapping[str, Tensor], given: str | None, what: str) -> 
         tops = set(_RESNET_CHILDREN.values())
     if not candidates:
         raise UserError(
-            f"{what}: found no known backbone in {some(found)}; expected a ResNet or VGG16 of "
-            "torchvision, or DINOv2 ViT-S or ViT-B"
+            f"{what}: found no known backbone in {some(found)}, expected a ResNet or VGG16 of "
+            "torchvision, DINOv2 ViT-S or ViT-B, or CCT-14/7x2; give a model on one of them"
         )
     if given is not None and given not in candidates:
         raise UserError(
@@ -83,18 +97,20 @@ def read_backbone(found: Mapping[str, Tensor], given: str | None, what: str) -> 
             f"{what}: its backbone may be {' or '.join(candidates)}, which differ only in blocks "
             "that are left out; say which with --backbone"
         )
-    kept = {key: tensor for key, tensor in state.items() if _top(key) not in _NOT_NEEDED}
+    left_out = {key for key in state if any(f"{key}.".startswith(f"{n}.") for n in not_needed)}
+    kept = {key: tensor for key, tensor in state.items() if key not in left_out}
     strange = [k for k, name in names.items() if name in kept and _top(name) not in tops]
     if strange:
         raise UserError(
             f"{what}: found {some(f'backbone.{key}' for key in strange)}, which {candidates[0]} "
             "does not have; give the file of a model on the plain backbone"
         )
-    return BackboneKeys(given or candidates[0], crop_last, kept, len(state) - len(kept))
+    require_dense({f"backbone.{key}": found[key] for key in found if names[key] in kept}, what)
+    return BackboneKeys(given or candidates[0], crop_last, kept, len(left_out), image_size)
 
 
 def _published_names(found: Iterable[str]) -> dict[str, str]:
-    """Return the keys of a backbone -> the keys of torchvision or DINOv2."""
+    """Return the keys of a backbone -> the keys of its first publication."""
     names = {key: key for key in found}
     for prefix in ("model.", "dino.", "net."):
         if all(key.startswith(prefix) for key in names):
@@ -133,10 +149,19 @@ def _vgg16(state: Mapping[str, Tensor]) -> tuple[list[str], int]:
 
 def _dinov2(state: Mapping[str, Tensor]) -> tuple[list[str], int]:
     blocks = {m[1] for m in (re.match(r"blocks\.(\d+)\.", key) for key in state) if m}
-    name = _DINOV2.get(state["cls_token"].shape[-1])
+    name = _DINOV2.get(state["cls_token"].numel())
     if name is None or len(blocks) != _DINOV2_BLOCKS:
         return [], 0
     return [f"{name}_reg" if "register_tokens" in state else name], 0
+
+
+def _cct(state: Mapping[str, Tensor]) -> tuple[list[str], int, tuple[int, int]]:
+    blocks = {m[1] for m in (re.match(r"classifier\.blocks\.(\d+)\.", key) for key in state) if m}
+    positions = state["classifier.positional_emb"]
+    # It adds its positions as they are, so that it takes images of this size only.
+    side = math.isqrt(positions.numel() // _CCT_CHANNELS) * _CCT_STRIDE
+    known = positions.shape[-1:] == (_CCT_CHANNELS,) and 0 < len(blocks) <= _CCT_BLOCKS
+    return [_CCT] if known else [], _CCT_BLOCKS - len(blocks), (side, side)
 
 
 def _top(key: str) -> str:

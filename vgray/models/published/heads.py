@@ -1,5 +1,6 @@
 """Heads of official checkpoints: recognised, read, and loaded into a network that fits them."""
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from vgray.models.aggregators import MixVPR
 from vgray.models.network import Network
 from vgray.models.published.models import MODELS, Head, Layout
 from vgray.models.published.parts import Parts
-from vgray.models.weights import require_finite, some
+from vgray.models.weights import require_dense, require_finite, some
 
 REMEDY = "give the file that its authors publish"
 """What mends a checkpoint that is no official one, or not whole."""
@@ -41,8 +42,10 @@ def read_head(layout: Layout, parts: Parts, channels: int, what: str) -> Head:
     """Read the settings of a head from its shapes; ``channels`` are the feature map's.
 
     Raises:
-        UserError: keys are missing, or their shapes are of something else.
+        UserError: keys are missing, their shapes are of something else, or they are no dense
+            tensors of real numbers.
     """
+    require_dense({f"{parts.head_name}.{key}": t for key, t in parts.head.items()}, what)
     head = {layout.keys.get(key, key): tensor for key, tensor in parts.head.items()}
     try:
         return layout.read(head, channels)
@@ -66,12 +69,8 @@ def fill_head(network: Network, layout: Layout, head: Head, head_name: str, what
             network's feature map has another size.
     """
     aggregator = network.aggregator
-    if isinstance(aggregator, MixVPR) and aggregator.in_h * aggregator.in_w != head.locations:
-        height, width = network.recipe.image_size
-        raise UserError(
-            f"{what}: images of {height}x{width} give a map of {aggregator.in_h}x{aggregator.in_w},"
-            f" its weights are for {head.locations} locations; leave out --image-size"
-        )
+    if isinstance(aggregator, MixVPR) and head.locations is not None:
+        _require_map(network, (aggregator.in_h, aggregator.in_w), head.locations, what)
     published = _official(layout)
     for module, prefix, state in (
         (aggregator, "", head.state),
@@ -86,6 +85,23 @@ def fill_head(network: Network, layout: Layout, head: Head, head_name: str, what
         }
         _require_fit(state, needed, names, what)
         module.load_state_dict(state)
+
+
+def _require_map(network: Network, found: tuple[int, int], locations: int, what: str) -> None:
+    """Refuse a map of ``found`` height and width where the weights are for another."""
+    side = math.isqrt(locations)
+    if side * side == locations:
+        # Another shape of as many locations would fit, and mix up rows and columns.
+        fits, expected = found == (side, side), f"{side}x{side}; leave out --image-size"
+    else:
+        fits = found[0] * found[1] == locations
+        expected = f"{locations} locations; give the --image-size that it was trained with"
+    if not fits:
+        height, width = network.recipe.image_size
+        raise UserError(
+            f"{what}: images of {height}x{width} give a map of {found[0]}x{found[1]}, its weights "
+            f"are for one of {expected}"
+        )
 
 
 def _require_fit(

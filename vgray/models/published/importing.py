@@ -19,14 +19,13 @@ from vgray.models.state_dicts import read_state_dict
 from vgray.recipe import Recipe
 from vgray.recipe.architectures import ARCHITECTURES
 
-# What salad and Bag-of-Queries publish DINOv2 for: 23 x 23 patches.
-_DINOV2_IMAGE_SIZE = (322, 322)
-
 
 class Imported(NamedTuple):
     """A checkpoint folder made of an official checkpoint."""
 
     folder: Path
+    model: str
+    """A name in ``MODELS``."""
     recipe: Recipe
     dimension: int
     """Length of its descriptors."""
@@ -49,8 +48,8 @@ def import_weights(
     benchmark's GeM, which leaves them as long as they are, L2-normalised.
 
     Args:
-        file: .pth, .pt, .ckpt or .safetensors, as its authors publish it.
-        model: a name in ``MODELS``.
+        file: of torch.save or safetensors, as its authors publish it.
+        model: a name in ``MODELS``, in upper or lower case.
         out: the folder to write.
         image_size: height and width in pixels, or a text such as ``480x640``; what the model was
             published for, unless given.
@@ -60,7 +59,7 @@ def import_weights(
         UserError: the file cannot be read, or is not of that model; the folder exists or cannot be
             written.
     """
-    file, out, what = Path(file), Path(out), str(file)
+    file, out, what, model = Path(file), Path(out), str(file), model.lower()
     if model not in MODELS:
         raise UserError(
             f"found the model {model!r}, expected one of {', '.join(MODELS)}"
@@ -68,12 +67,12 @@ def import_weights(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another")
-    _refuse_web_page(file)
     parts = split(read_state_dict(file, what), what)
     body = read_backbone(parts.backbone, backbone, what)
     layout = find_layout(model, parts, what)
     channels = ARCHITECTURES[body.name].channels[-1 - body.crop_last]
     head = read_head(layout, parts, channels, what)
+    _require_gem_of_maps(head, body, model, what)
     size = image_size or _size_of(head, body, what) or layout.image_size
     network = _build(head, body, size, what)
     fill_head(network, layout, head, parts.head_name, what)
@@ -89,25 +88,23 @@ def import_weights(
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another") from None
     parameters = sum(parameter.numel() for parameter in network.parameters())
     ignored = parts.ignored + body.ignored
-    return Imported(out, network.recipe, network.dimension, parameters, ignored)
+    return Imported(out, model, network.recipe, network.dimension, parameters, ignored)
 
 
-def _refuse_web_page(file: Path) -> None:
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(64).lstrip().lower()
-    except OSError:
-        return  # whoever reads it says why
-    if start.startswith((b"<!doctype", b"<html")):
+def _require_gem_of_maps(head: Head, body: BackboneKeys, model: str, what: str) -> None:
+    # The benchmark normalises (B, C, H, W) and tokens (B, N, C) along the second dimension alike.
+    if head.settings["name"] == "cosplace" and body.name.startswith("cct"):
         raise UserError(
-            f"{file}: found a web page, expected weights; the download failed, fetch the file again"
+            f"{what}: found {model} on {body.name}, which normalises each channel over all "
+            "locations, expected each location over its channels; give a model of --l2 after_pool "
+            "or none, or of netvlad"
         )
 
 
 def _size_of(head: Head, body: BackboneKeys, what: str) -> tuple[int, int] | None:
     """Return the image size that head or backbone are published for, or None if any may be."""
     if head.locations is None:
-        return _DINOV2_IMAGE_SIZE if body.name.startswith("dinov2") else None
+        return body.image_size
     side = math.isqrt(head.locations)
     if side * side != head.locations:
         raise UserError(

@@ -1,7 +1,7 @@
 """The published models: their heads' keys, and the settings that shapes tell."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -85,12 +85,19 @@ def _boq(head: dict[str, Tensor], _channels: int) -> Head:
     return Head({"name": "boq", **settings}, head, {})
 
 
-def _netvlad(head: dict[str, Tensor], _channels: int) -> Head:
-    settings = {"name": "netvlad", "clusters_num": len(head["centroids"])}
+def _netvlad(head: dict[str, Tensor], _channels: int, name: str = "netvlad") -> Head:
+    settings = {"name": name, "clusters_num": len(head["centroids"])}
     behind = "projection."
     state = {key: tensor for key, tensor in head.items() if not key.startswith(behind)}
+    # On a transformer's tokens the convolution has one dimension.
+    if state["conv.weight"].ndim == 3:
+        state["conv.weight"] = state["conv.weight"].unsqueeze(3)
     projection = {k.removeprefix(behind): t for k, t in head.items() if k.startswith(behind)}
     return Head(settings, state, projection, len(head["projection.weight"]) if projection else None)
+
+
+def _crn(head: dict[str, Tensor], channels: int) -> Head:
+    return _netvlad(head, channels, "crn")
 
 
 def _gem(head: dict[str, Tensor], _channels: int) -> Head:
@@ -119,11 +126,26 @@ _COSPLACE = Layout(
     {"1.p": "gem.p", "3.weight": "fc.weight", "3.bias": "fc.bias"},
 )
 
+_LINEAR = {"1.weight": "projection.weight", "1.bias": "projection.bias"}
+_NETVLAD_KEYS = ("centroids", "conv.weight")
+_CRN_KEYS = _NETVLAD_KEYS + tuple(
+    f"crn.{layer}.{kind}"
+    for layer in ("filter_3_3", "filter_5_5", "filter_7_7", "acc_w")
+    for kind in ("weight", "bias")
+)
+
+
+def _before_linear(keys: Iterable[str]) -> dict[str, str]:
+    """Return the keys of an aggregation that has a linear layer behind it -> keys here."""
+    return {**{f"0.{key}": key for key in keys}, **_LINEAR}
+
+
 # Sources: MixVPR models/aggregators/mixvpr.py; gsv-cities models/aggregators; CosPlace
 # cosplace_model/cosplace_network.py; EigenPlaces eigenplaces_model/eigenplaces_network.py; salad
 # models/aggregators/salad.py; Bag-of-Queries src/boq.py; deep-visual-geo-localization-benchmark
-# model/network.py, where a linear layer may be behind the aggregation (--fc_output_dim), and GeM
-# be before or after normalisation (--l2). Image sizes are those of their READMEs and defaults.
+# model/aggregation.py and model/network.py, where a linear layer may be behind the aggregation
+# (--fc_output_dim), and GeM be before or after normalisation (--l2). Image sizes are those of their
+# READMEs and defaults.
 MODELS: dict[str, tuple[Layout, ...]] = {
     "mixvpr": (Layout(frozenset(("channel_proj.weight", "row_proj.weight")), _GSV, _mixvpr),),
     "convap": (Layout(frozenset(("channel_pool.weight",)), _GSV, _convap),),
@@ -135,17 +157,21 @@ MODELS: dict[str, tuple[Layout, ...]] = {
     "salad": (Layout(frozenset(("dust_bin", "score.3.weight")), (322, 322), _salad),),
     "boq": (Layout(frozenset(("boqs.0.queries", "proj_c.weight")), (384, 384), _boq),),
     "netvlad": (
-        Layout(frozenset(("centroids", "conv.weight")), _BENCHMARK, _netvlad),
+        Layout(frozenset(_NETVLAD_KEYS), _BENCHMARK, _netvlad),
         Layout(
             frozenset(("0.centroids", "0.conv.weight")),
             _BENCHMARK,
             _netvlad,
-            {
-                "0.centroids": "centroids",
-                "0.conv.weight": "conv.weight",
-                "1.weight": "projection.weight",
-                "1.bias": "projection.bias",
-            },
+            _before_linear(_NETVLAD_KEYS),
+        ),
+    ),
+    "crn": (
+        Layout(frozenset((*_NETVLAD_KEYS, "crn.acc_w.weight")), _BENCHMARK, _crn),
+        Layout(
+            frozenset(("0.centroids", "0.conv.weight", "0.crn.acc_w.weight")),
+            _BENCHMARK,
+            _crn,
+            _before_linear(_CRN_KEYS),
         ),
     ),
     "gem": (
