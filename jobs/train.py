@@ -60,7 +60,7 @@ def train(
         base.with_settings(settings)  # a mistake is said before torch is imported
 
         from vgray import training
-        from vgray.models import ensure_weights
+        from vgray.models import ensure_network
         from vgray.places import (
             fingerprint,
             for_training,
@@ -84,7 +84,7 @@ def train(
         weights = absolute_weights(chosen.backbone.weights)
         chosen = chosen.with_settings({"backbone.weights": weights})
         if earlier is None:  # a checkpoint needs no other weights
-            ensure_weights(chosen)
+            ensure_network(chosen)
         place = local_or_uri(data or (earlier["data"]["uri"] if earlier else demo_city()))
         scored = val or (earlier["data"].get("val") if earlier else None)
         manifest = load_manifest(place)

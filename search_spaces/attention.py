@@ -17,15 +17,16 @@ PUBLISHED: list[dict[str, Any]] = [
     {"attention.name": "cbam", "attention.reduction": 16, "attention.kernel_size": 7},
     {"attention.name": "non_local", "attention.reduction": 2},
     {"attention.name": "soa", "attention.reduction": 4},
-    # The class activation maps of a whole network.
-    {"attention.name": "adageo", "attention.num_classes": 1000, "backbone.crop_last": 0},
+    # Published on a whole network, whose classifier it takes over (backbone.crop_last=0); on a cut
+    # one it has to learn classes of its own.
+    {"attention.name": "adageo", "attention.num_classes": 1000},
 ]
 
 NAMES = ["none", "cbam", "non_local", "soa", "adageo"]
 
 
 def suggest(trial: Any) -> None:
-    """Draw an attention module and its size; AdAGeo's has as many classes as the weights."""
+    """Draw an attention module and its size; AdAGeo's has the weights' classes."""
     name = trial.suggest_categorical("attention.name", NAMES)
     if name == "cbam":
         trial.suggest_categorical("attention.reduction", [4, 8, 16, 32])

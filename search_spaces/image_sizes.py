@@ -9,11 +9,14 @@ from typing import Any
 
 BASE: dict[str, Any] = {}
 
-# By recall@1 on the test queries of SF-XS, best first; sizes as in the groups' code.
+# Best first by recall@1 on the test queries of SF-XS of the studies, which print no size.
 PUBLISHED: list[dict[str, Any]] = [
-    {"image_size": "320x320"},  # bracco2024, Figure 1: 53.1, and the papers of ConvAP and MixVPR
-    {"image_size": "224x224"},  # curello2023, optimizers: 51.7
-    {"image_size": "480x640"},  # alidousti2023, Table 6: 36.6; brief2022, step 6
+    # The papers of ConvAP and MixVPR; presumably bracco2024, Figure 1: 53.1
+    {"image_size": "320x320"},
+    # curello2023, optimizers: 51.7; implied by MixVPR's map of 14x14 in the group's code
+    {"image_size": "224x224"},
+    # alidousti2023, Table 6: 36.6, the default of its framework; brief2022, step 6
+    {"image_size": "480x640"},
 ]
 
 # The sizes of the studies and their halves, a quarter of 480x640, and the 512 of CosPlace.

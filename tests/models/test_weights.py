@@ -13,7 +13,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from vgray import Recipe, UserError
-from vgray.models import ensure_weights, weights
+from vgray.models import ensure_network, weights
 from vgray.models.backbones import Backbone, build_backbone
 from vgray.recipe import absolute_weights
 from vgray.recipe.architectures import ARCHITECTURES
@@ -211,13 +211,13 @@ def test_failed_download_says_how_to_go_offline(monkeypatch: pytest.MonkeyPatch)
     weights._download.cache_clear()
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
     with pytest.raises(UserError) as caught:
-        ensure_weights(Recipe())
+        ensure_network(Recipe())
     message = str(caught.value)
     assert "\n" not in message
     assert "no route to host" in message
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in message
     assert "backbone.weights=/path/resnet18-f37072fd.pth" in message
-    ensure_weights(Recipe().with_settings({"backbone.weights": "none"}))
+    ensure_network(Recipe().with_settings({"backbone.weights": "none"}))
 
 
 def test_downloaded_weights_are_read_once(

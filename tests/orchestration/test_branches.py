@@ -1,6 +1,5 @@
 """The branches of a space: every way is walked, and what is fixed rules some of them out."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,13 @@ import optuna
 import pytest
 
 from vgray.errors import UserError
-from vgray.orchestration.branches import Branches, Feasible, find_branches, sample_settings
+from vgray.orchestration.branches import (
+    Branches,
+    Feasible,
+    base_recipe,
+    find_branches,
+    sample_settings,
+)
 from vgray.orchestration.probes import varied_paths
 from vgray.orchestration.spaces import SearchSpace, load_space
 from vgray.recipe import Recipe
@@ -19,7 +24,7 @@ def _prepare(names: str, **fixed: Any) -> tuple[SearchSpace, Recipe, Branches]:
     """Return a space as a plan has it: what is fixed put in, what is ruled out left out."""
     given = {path.replace("__", "."): value for path, value in fixed.items()}
     space = replace(load_space(names), fixed=given)
-    base = Recipe().with_settings(space.base).with_settings(given)
+    base = base_recipe(space, seed=0)
     feasible = Feasible(space, base)
     found = find_branches(space, feasible, given)
     return replace(space, allows=feasible, published=found.published), base, found
@@ -44,7 +49,6 @@ def test_each_branch_has_its_own_ranges() -> None:
     }
     assert dict(adam.ranges)["optimizer.lr"] == "1e-05..0.001 log"
     assert "optimizer.momentum" not in adam.ranges
-    assert [branch.num_published for branch in found.kept] == [2, 2, 9, 2]
     assert found.left_out == []
 
 
@@ -59,10 +63,10 @@ def test_nested_choices_steps_and_lists_are_walked(tmp_path: Path) -> None:
         "loss triplet, miner none", "loss triplet, miner triplet_margin", "loss contrastive",
     ]  # fmt: skip
     assert found.kept[1].ranges == {
-        "batch.places": "4..11",
+        "batch.places": "4..8 step 4",
         "batch.images_per_place": "{2, 4}",
     }
-    assert found.kept[1].own["batch.places"] == 4
+    assert found.kept[1].recipe.batch.places == 4
 
 
 def test_a_name_may_be_asked_for_twice_and_depend_on_a_number(tmp_path: Path) -> None:
@@ -77,15 +81,14 @@ def test_a_name_may_be_asked_for_twice_and_depend_on_a_number(tmp_path: Path) ->
 def test_a_space_without_choices_is_one_branch(tmp_path: Path) -> None:
     own = _write(tmp_path, "own", '    trial.suggest_int("batch.places", 8, 16)')
     _, _, found = _prepare(own)
-    assert [(str(branch), branch.own) for branch in found.kept] == [("any", {"batch.places": 12})]
+    assert [(str(branch), branch.recipe.batch.places) for branch in found.kept] == [("any", 12)]
 
 
 def test_composed_spaces_are_listed_one_after_another() -> None:
     _, _, found = _prepare("attention+optimizers")
     assert [branch.part for branch in found.kept] == [0] * 5 + [1] * 4
     # What is measured or decoded for a branch needs a value for the other space too.
-    assert found.kept[0].settings["optimizer.name"] == "sgd"
-    assert "optimizer.name" not in found.kept[0].own
+    assert found.kept[0].recipe.optimizer.name == "sgd"
 
 
 def test_varied_paths_are_those_of_all_branches() -> None:
@@ -152,21 +155,63 @@ def test_leaving_out_does_not_change_what_a_whole_space_draws() -> None:
     assert sample_settings(checked, base, 20, seed=3) == sample_settings(space, base, 20, seed=3)
 
 
-def test_a_setting_that_only_one_method_has_leaves_the_others_out() -> None:
+def test_a_setting_that_only_one_method_has_is_given_to_that_one() -> None:
     _, _, found = _prepare("aggregators", aggregator__eps=1e-5)
-    assert [str(branch) for branch in found.kept] == ["aggregator gem"]
-    assert {entry.what for entry in found.left_out} > {"aggregator avg", "aggregator mixvpr"}
-    assert all("aggregator.eps: no such setting" in entry.reason for entry in found.left_out)
+    assert len(found.kept) == 11
+    assert found.left_out == []
+    for branch in found.kept:
+        aggregator = branch.recipe.to_dict()["aggregator"]
+        assert aggregator.get("eps") == (1e-5 if aggregator["name"] == "gem" else None)
 
 
-def test_published_settings_that_the_user_contradicts_are_skipped() -> None:
-    space, _, found = _prepare("aggregators", backbone__crop_last=1)
-    published = load_space("aggregators").published
-    skipped = [setting for setting in published if setting not in space.published]
-    assert skipped
-    assert all(setting["backbone.crop_last"] != 1 for setting in skipped)
-    assert sum(entry.num_published for entry in found.left_out) == len(skipped)
-    assert {entry.reason for entry in found.left_out} == {"--set says backbone.crop_last=1"}
+def test_a_remedy_can_be_followed() -> None:
+    salad = "backbone vit_b_16, aggregator salad"
+    _, _, found = _prepare("backbones", image_size=64)
+    (entry,) = [entry for entry in found.left_out if entry.what == salad]
+    assert "aggregator.num_clusters: found 64" in entry.reason
+    _, _, found = _prepare("backbones", image_size=64, aggregator__num_clusters=8)
+    assert salad in {str(branch) for branch in found.kept}
+
+
+def test_what_is_fixed_may_need_something_that_is_drawn(tmp_path: Path) -> None:
+    body = '    trial.suggest_categorical("image_size", ["224x224", "320x320"])'
+    fixed = {"aggregator__name": "mixvpr", "aggregator__in_h": 20, "aggregator__in_w": 20}
+    _, base, found = _prepare(_write(tmp_path, "own", body), **fixed)
+    assert [str(branch) for branch in found.kept] == ["image_size 320x320"]
+    assert base.image_size == (320, 320)
+    assert [entry.what for entry in found.left_out] == ["image_size 224x224"]
+    with pytest.raises(UserError, match=r"^aggregator\.in_h: found 20"):
+        _prepare("optimizers", **fixed)
+
+
+def test_published_settings_that_the_user_contradicts_are_skipped(tmp_path: Path) -> None:
+    published = [
+        {"batch.places": 8, "backbone.crop_last": 0},
+        {"batch.places": 9},  # with the crop of the space
+        {"batch.places": 10, "backbone.crop_last": 2},
+        {"batch.places": 10},
+    ]
+    body = '    trial.suggest_int("batch.places", 8, 16)'
+    own = Path(_write(tmp_path, "own", body, repr(published)))
+    own.write_text(own.read_text().replace("BASE = {}", 'BASE = {"backbone.crop_last": 1}'))
+    for crop_last, left in {0: [0], 1: [1, 3], 2: [2]}.items():
+        _, _, found = _prepare(str(own), backbone__crop_last=crop_last)
+        assert found.published == [published[i] for i in left]
+        assert sum(entry.num_published for entry in found.left_out) == 4 - len(left)
+        reasons = {entry.reason for entry in found.left_out}
+        assert reasons == {f"--set says backbone.crop_last={crop_last}"}
+
+
+def test_the_same_published_setting_is_tried_once(tmp_path: Path) -> None:
+    published = [
+        {"batch.places": 8},
+        {"batch.places": 8, "epochs": 10},  # the default
+        {"batch.places": 12},
+        {},  # draws what the one before it says
+    ]
+    body = '    trial.suggest_int("batch.places", 8, 16)'
+    _, _, found = _prepare(_write(tmp_path, "own", body, repr(published)))
+    assert found.published == [published[0], published[2], published[3]]
 
 
 def test_nothing_left_is_refused_with_the_first_reason(tmp_path: Path) -> None:
@@ -201,5 +246,5 @@ def test_a_wrong_published_setting_is_an_error(tmp_path: Path) -> None:
 
 
 def test_settings_are_the_same_however_often_they_are_asked_for() -> None:
-    first: Mapping[str, Any] = _prepare("backbones", image_size=64)[2].kept[-1].settings
-    assert first == _prepare("backbones", image_size=64)[2].kept[-1].settings
+    first = _prepare("backbones", image_size=64)[2]
+    assert first == _prepare("backbones", image_size=64)[2]

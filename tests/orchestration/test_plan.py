@@ -60,6 +60,28 @@ def test_presets_give_way_to_the_space_and_to_the_user(tiny_city: Path, tmp_path
         make_plan(fixed)
 
 
+def test_what_is_fixed_and_varied_is_said_before_anything_else(tiny_city: Path) -> None:
+    options = _options(tiny_city, settings={"aggregator.out_rows": 4})
+    with pytest.raises(UserError, match=r"^--set aggregator\.out_rows: is varied by --space"):
+        make_plan(replace(options, space="aggregators"))
+
+
+def test_what_is_fixed_must_be_a_setting_of_something(tiny_city: Path) -> None:
+    options = _options(tiny_city, settings={"aggregator.num_clusters": 8})
+    with pytest.raises(UserError, match=r"^--set aggregator\.num_clusters: nothing in --space opt"):
+        make_plan(options)
+    options = _options(tiny_city, settings={"aggregator.norm_input": False})
+    with pytest.raises(UserError, match=r"did you mean 'aggregator\.normalize_input'"):
+        make_plan(replace(options, space="aggregators"))
+
+
+def test_models_of_timm_are_built_beforehand(tiny_city: Path) -> None:
+    with pytest.raises(UserError, match="nonsense"):
+        make_plan(_options(tiny_city, settings={"backbone.name": "timm/nonsense"}))
+    plan = make_plan(_options(tiny_city, settings={"backbone.name": "timm/resnet10t"}))
+    assert plan.base.backbone.weights == "none"
+
+
 def test_presets_hold_for_every_method_that_is_drawn(tiny_city: Path) -> None:
     presets = {**SMALL, "image_size": 64}
     plan = make_plan(SweepOptions(space="backbones", data=str(tiny_city), presets=presets))
@@ -134,7 +156,7 @@ def test_weights_of_every_backbone_are_made_sure_of_once(
     tiny_city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr("vgray.models.ensure_weights", lambda recipe: asked.append(recipe.backbone))
+    monkeypatch.setattr("vgray.models.ensure_network", lambda recipe: asked.append(recipe.backbone))
     settings = {"image_size": [64, 64], "batch.places": 4}
     plan = make_plan(SweepOptions(space="backbones", data=str(tiny_city), settings=settings))
     names = [backbone.name for backbone in asked]
@@ -150,7 +172,7 @@ def test_weights_that_fail_for_some_backbone_name_it(
         if recipe.backbone.name == "vgg16":
             raise UserError("backbone.weights=pretrained: cannot be downloaded")
 
-    monkeypatch.setattr("vgray.models.ensure_weights", fail_for_vgg)
+    monkeypatch.setattr("vgray.models.ensure_network", fail_for_vgg)
     monkeypatch.setattr("vgray.orchestration.plan.open_store", None)
     settings = {"image_size": [64, 64], "batch.places": 4}
     options = SweepOptions(space="backbones", data=str(tiny_city), settings=settings)

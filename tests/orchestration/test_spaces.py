@@ -89,9 +89,18 @@ def test_what_the_user_fixes_holds_for_every_method() -> None:
     space = replace(load_space("optimizers"), fixed={"optimizer.weight_decay": 0.5})
     recipe = space.recipe(Recipe(), {"optimizer.name": "sgd", "optimizer.lr": 0.1})
     assert (recipe.optimizer.name, recipe.optimizer.weight_decay) == ("sgd", 0.5)
-    space = replace(space, fixed={"optimizer.momentum": 0.5})
-    with pytest.raises(UserError, match=r"optimizer\.momentum: no such setting"):
-        space.recipe(Recipe(), {"optimizer.name": "adamw"})
+
+
+def test_what_the_user_fixes_is_given_to_the_methods_that_have_it() -> None:
+    fixed = {"optimizer.momentum": 0.5, "batch.places": 8, "multi_scale.name": "average"}
+    space = replace(load_space("optimizers"), fixed=fixed)
+    for name in ("sgd", "adamw"):
+        recipe = space.recipe(Recipe(), {"optimizer.name": name})
+        assert getattr(recipe.optimizer, "momentum", None) == (0.5 if name == "sgd" else None)
+        assert (recipe.batch.places, recipe.multi_scale is not None) == (8, True)
+    for wrong in ("batch.place", "nothing", "nothing.name", "epochs.name"):
+        with pytest.raises(UserError, match=wrong.partition(".")[0]):
+            replace(space, fixed={wrong: 1}).recipe(Recipe(), {})
 
 
 def test_a_users_file_composes_with_a_known_space(tmp_path: Path) -> None:
@@ -101,6 +110,16 @@ def test_a_users_file_composes_with_a_known_space(tmp_path: Path) -> None:
     assert {"optimizer.name", "optimizer.lr", "batch.places"} <= settings.keys()
     assert space.base["epochs"] == 3
     assert space.base["aggregator.name"] == "gem"
+
+
+def test_the_literature_of_composed_spaces_takes_turns(tmp_path: Path) -> None:
+    own = Path(_write_space(tmp_path, "own", 'trial.suggest_int("batch.places", 8, 16)'))
+    published = [{"batch.places": 8}, {"batch.places": 9}]
+    own.write_text(own.read_text().replace("PUBLISHED = []", f"PUBLISHED = {published}"))
+    first, second, third, *_ = load_space("optimizers").published
+    composed = load_space(f"optimizers+{own}").published
+    assert composed[:5] == [first, published[0], second, published[1], third]
+    assert len(composed) == len(load_space("optimizers").published) + 2
 
 
 def test_two_spaces_may_not_vary_the_same_setting(tmp_path: Path) -> None:

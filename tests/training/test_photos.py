@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vgray import Recipe, load_manifest, load_model
-from vgray.models import Network, ensure_weights, save_checkpoint
+from vgray.models import Network, ensure_network, save_checkpoint
 from vgray.places import open_store
 from vgray.retrieval import nearest, recall_at_n
 from vgray.training import TrainingData
@@ -20,7 +20,7 @@ def test_untrained_recall_with_partial_weights(photos: Path, tmp_path: Path) -> 
     recipe = Recipe().with_settings(
         {"backbone.weights": str(weights), "image_size": [128, 128], "precision": "float32"}
     )
-    ensure_weights(recipe)
+    ensure_network(recipe)
     manifest = load_manifest(photos / "sf_night_small")
     split = np.array(manifest["split"].to_pylist())
     # One training image is enough: nothing is trained.

@@ -13,27 +13,11 @@ from torch import Tensor, nn
 
 from vgray.errors import UserError
 from vgray.models.state_dicts import KINDS, read_state_dict, strip_prefixes
-from vgray.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 Convert: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 """Turns a published state dict into one that fits: positions for another image size."""
-
-
-def ensure_weights(recipe: Recipe) -> None:
-    """Make sure that the recipe's backbone weights can be read and fit: download them if need be.
-
-    Called once before a sweep, so that its workers find the file on disk and a bad file is refused
-    before any of them starts.
-
-    Raises:
-        UserError: the download failed, the file is missing or unreadable, or it does not fit.
-    """
-    from vgray.models.backbones import build_backbone
-
-    backbone = recipe.backbone
-    build_backbone(backbone.name, image_size=recipe.image_size, **backbone.arguments())
 
 
 def load_backbone_weights(

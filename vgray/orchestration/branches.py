@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from pydantic import ValidationError
 
 from vgray.errors import UserError
-from vgray.orchestration.probes import ways, ways_of_each
+from vgray.orchestration.probes import varied_paths, ways, ways_of_each
 from vgray.orchestration.spaces import SearchSpace
-from vgray.recipe import Recipe
+from vgray.recipe import Recipe, is_misfit
 from vgray.settings import describe_settings
 
 
@@ -25,11 +24,8 @@ class Branch:
     """Dotted path -> the method or image size."""
     ranges: Mapping[str, str]
     """Dotted path -> what else may be drawn: ``1..8``, ``1e-05..0.1 log`` or ``{64, 128}``."""
-    num_published: int
-    own: Mapping[str, Any]
-    """The choices, and the middle of each of the ranges."""
-    settings: Mapping[str, Any]
-    """The same, with all that the other spaces draw."""
+    recipe: Recipe
+    """One of its recipes: in the middle of the ranges, with the first that fits of all else."""
 
     def __str__(self) -> str:
         """Return as ``backbone vgg16, aggregator gem``."""
@@ -76,16 +72,16 @@ class Feasible:
         """Return whether there is a valid recipe with the ``known`` settings."""
         return not isinstance(self._answer(known), str)
 
-    def settings(self, known: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return ``known`` with a value for all else that is drawn.
+    def recipe(self, known: Mapping[str, Any]) -> Recipe:
+        """Return a recipe with the ``known`` settings and a value for all else that is drawn.
 
         Raises:
-            UserError: there is no valid recipe with them.
+            UserError: there is no valid one.
         """
         answer = self._answer(known)
         if isinstance(answer, str):
             raise UserError(f"--space {self._space.name}: nothing is left to try: {answer}")
-        return answer
+        return self._space.recipe(self._base, answer)
 
     def reason(self, known: Mapping[str, Any]) -> str | None:
         """Return why there is no valid recipe with the ``known`` settings; None if there is one."""
@@ -114,12 +110,29 @@ class Feasible:
         try:
             self._space.recipe(self._base, settings)
         except UserError as error:
-            cause = error.__context__
-            is_misfit = isinstance(cause, ValidationError) and not cause.errors()[0]["loc"]
-            if is_misfit or str(error).startswith(tuple(f"{path}:" for path in self._space.fixed)):
+            if is_misfit(error):
                 return str(error)
             raise
         return None
+
+
+def base_recipe(space: SearchSpace, seed: int) -> Recipe:
+    """Return the recipe that drawn settings are put into: what is fixed, and defaults.
+
+    Where that only fits together with something that is drawn (an image size), it is one with it.
+
+    Raises:
+        UserError: what is fixed is wrong, or fits nothing.
+    """
+    # In two steps: a name that is fixed starts its family without what the space fixes in it.
+    base = Recipe().with_settings({**space.base, "seed": seed})
+    try:
+        return space.recipe(base, {})
+    except UserError as error:
+        feasible = Feasible(space, base)
+        if not is_misfit(error) or not feasible({}):
+            raise
+        return feasible.recipe({})
 
 
 def find_branches(space: SearchSpace, feasible: Feasible, given: Mapping[str, Any]) -> Branches:
@@ -128,33 +141,37 @@ def find_branches(space: SearchSpace, feasible: Feasible, given: Mapping[str, An
     Args:
         space: the space.
         feasible: what is possible in it.
-        given: what the user fixes; published settings that say otherwise are skipped.
+        given: what the user fixes; published settings that say otherwise are skipped, and so are
+            those that it makes the same as an earlier one.
 
     Raises:
         UserError: nothing is left, or a part of the space is wrong by itself.
     """
-    feasible.settings({})
-    published, skipped = [], []
+    feasible.recipe({})
+    # What some of the published settings say, the others take from the space.
+    said_by_some = {path for setting in space.published for path in setting}
+    implied = {path: value for path, value in space.base.items() if path in said_by_some}
+    varied = varied_paths(space)
+    published, skipped, seen = [], [], set()
     for setting in space.published:
-        other = [path for path in setting if path in given and given[path] != setting[path]]
-        if other:
-            here: Mapping[str, Any] = {path: setting[path] for path in other}
-            skipped.append((here, f"--set says {other[0]}={given[other[0]]}", setting))
+        said = {**implied, **setting}
+        here: Mapping[str, Any] = {
+            path: said[path] for path in given if path in said and given[path] != said[path]
+        }
+        if here:
+            other = next(iter(here))
+            skipped.append((here, f"--set says {other}={given[other]}", setting))
         elif (reason := feasible.reason(setting)) is not None:
             skipped.append((setting, reason, setting))
-        else:
+        elif (key := (feasible.recipe(setting), frozenset(varied & setting.keys()))) not in seen:
+            seen.add(key)
             published.append(setting)
     kept, dead = [], {}
     for part, choices, probes in ways_of_each(space):
         if feasible(choices):
-            ranges = {path: text for probe in probes for path, text in probe.ranges.items()}
-            middle = {path: v for path, v in probes[0].settings.items() if path in ranges}
-            count = sum(choices.items() <= setting.items() for setting in published)
-            kept.append(
-                Branch(
-                    part, choices, ranges, count, {**choices, **middle}, feasible.settings(choices)
-                )
-            )
+            # Where an end depends on another number, the one in the middle is shown.
+            ranges = {path: text for each in reversed(probes) for path, text in each.ranges.items()}
+            kept.append(Branch(part, choices, ranges, feasible.recipe(choices)))
         else:
             first = _first_dead(choices, feasible)
             dead[json.dumps(first)] = first

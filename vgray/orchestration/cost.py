@@ -10,13 +10,11 @@ from typing import TypeAlias
 
 from vgray.errors import UserError
 from vgray.models.devices import default_device
-from vgray.orchestration.branches import Branch
 from vgray.orchestration.plan import Plan
 from vgray.recipe import Recipe
 from vgray.training.speed import Speed, measure_speed
 
-# Beyond either, branches are not measured: a dry run should not take longer than one looks at it.
-MOST_NETWORKS = 16
+# Beyond it, branches are not measured: a dry run should not take longer than one looks at it.
 BUDGET_S = 30.0
 # Enough of them for a figure on a CPU, where a batch of large images takes a minute.
 PIXELS_ON_CPU = 500_000
@@ -31,71 +29,72 @@ logger = logging.getLogger(__name__)
 class Speeds:
     """How fast the networks of a sweep are."""
 
-    base: Speed
+    first: Speed
+    """Of the first branch that was measured, which the others are compared with."""
     branches: list[Measured]
     """Of each of the plan's branches."""
-    num_networks: int
-    """How many networks and image sizes the branches have."""
+
+    @property
+    def measured(self) -> list[Speed]:
+        """Those of the branches that were measured."""
+        return [speed for speed in self.branches if isinstance(speed, Speed)]
 
     @property
     def differ(self) -> bool:
         """Whether branches are worth telling apart."""
-        return any(speed != self.base for speed in self.branches if speed is not None)
+        return any(speed != self.first for speed in self.branches if speed is not None)
 
     def seconds_per_epoch(self, plan: Plan, num_trained: int, num_described: int) -> float:
-        """Return what an epoch takes on average over the branches that were measured.
+        """Return what an epoch takes at least, on average over the branches.
+
+        Those that were not measured count as nothing.
 
         Args:
             plan: the plan that was measured.
             num_trained, num_described: images of an epoch.
         """
 
-        def seconds(speed: Speed) -> float:
+        def seconds(speed: Measured) -> float:
+            if not isinstance(speed, Speed):
+                return 0.0
             return num_trained / speed.training + num_described / speed.describing
 
-        total = seconds(self.base)
+        total = seconds(self.first)
         pairs = zip(plan.branches, self.branches, strict=True)
         for _, part in itertools.groupby(pairs, key=lambda pair: pair[0].part):
-            known = [seconds(speed) for _, speed in part if isinstance(speed, Speed)]
-            if known:
-                total *= fmean(known) / seconds(self.base)
+            share = fmean(seconds(speed) for _, speed in part) / seconds(self.first)
+            total *= share or 1.0
         return total
 
 
 def measure_speeds(plan: Plan, *, threads: int) -> Speeds:
-    """Measure the base recipe, and the network of each branch once, as long as it is quick.
+    """Measure the network of each branch once, as long as it is quick; one of each backbone first.
 
     Args:
         plan: the plan.
         threads: for torch.
 
     Raises:
-        UserError: the base recipe's network cannot be built.
+        UserError: none can be measured.
     """
-    base = _measure(plan.base, threads)
-    recipes = [_representative(plan, branch) for branch in plan.branches]
-    networks = {_network(recipe): recipe for recipe in recipes}
-    if len(networks) > MOST_NETWORKS:
-        return Speeds(base, [None] * len(recipes), len(networks))
-    speeds: dict[object, Measured] = {_network(plan.base): base}
+    recipes = [branch.recipe for branch in plan.branches]
+    of_each: dict[str, Recipe] = {}
+    for recipe in recipes:
+        of_each.setdefault(recipe.backbone.name, recipe)
+    speeds: dict[object, Measured] = {}
     until = monotonic() + BUDGET_S
-    for key, recipe in networks.items():
-        if key not in speeds and monotonic() < until:
+    for recipe in [*of_each.values(), *recipes]:
+        if _network(recipe) not in speeds and (not speeds or monotonic() < until):
             try:
-                speeds[key] = _measure(recipe, threads)
+                speeds[_network(recipe)] = _measure(recipe, threads)
             except Exception as error:
                 logger.info("not measured", exc_info=True)
                 is_mistake = isinstance(error, UserError)
-                speeds[key] = str(error) if is_mistake else type(error).__name__
-    return Speeds(base, [speeds.get(_network(recipe)) for recipe in recipes], len(networks))
-
-
-def _representative(plan: Plan, branch: Branch) -> Recipe:
-    """Return a recipe in the middle of the branch, the rest as in the base recipe if that does."""
-    try:
-        return plan.space.recipe(plan.base, branch.own)
-    except UserError:
-        return plan.space.recipe(plan.base, branch.settings)
+                speeds[_network(recipe)] = str(error) if is_mistake else type(error).__name__
+    first = next((speed for speed in speeds.values() if isinstance(speed, Speed)), None)
+    if first is None:
+        raise UserError(f"no branch can be measured: {next(iter(speeds.values()))}")
+    return Speeds(first, [speeds.get(_network(recipe)) for recipe in recipes])
 
 
 def _network(recipe: Recipe) -> object:

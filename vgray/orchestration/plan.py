@@ -10,8 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vgray import provenance
-from vgray.errors import UserError
-from vgray.orchestration.branches import Branch, Feasible, LeftOut, find_branches, sample_settings
+from vgray.errors import UserError, nearest_name
+from vgray.orchestration.branches import (
+    Branch,
+    Feasible,
+    LeftOut,
+    base_recipe,
+    find_branches,
+    sample_settings,
+)
 from vgray.orchestration.probes import varied_paths
 from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.rungs import default_grace
@@ -27,6 +34,7 @@ from vgray.places import (
     with_validation,
 )
 from vgray.recipe import Recipe, absolute_weights
+from vgray.settings import flatten_settings
 
 ImageSize = tuple[int, int]
 StoreProgress = Callable[[ImageSize, int, int], None]
@@ -104,23 +112,20 @@ def make_plan(
     options = _with_absolute_weights(options)
     space = load_space(options.space)
     varied = varied_paths(space)
+    _refuse_fixed_and_varied(varied, options)
     presets = {key: value for key, value in options.presets.items() if key not in varied}
     space = replace(space, fixed={**presets, **options.settings})
-    # In two steps: a name that is fixed starts its family without what the space fixes in it.
-    base = Recipe().with_settings(space.base)
-    base = base.with_settings({**space.fixed, "seed": options.seed})
-    _refuse_fixed_and_varied(varied, options)
+    base = base_recipe(space, options.seed)
     feasible = Feasible(space, base)
     found = find_branches(space, feasible, options.settings)
     space = replace(space, allows=feasible, published=found.published)
     # At most half of the trials: a sweep that only repeats the literature searches nothing.
     num_published = min(len(space.published), math.ceil(options.num_trials / 2))
     sampled = sample_settings(space, base, SAMPLED_SETTINGS, options.seed)
-    tried = [feasible.settings(setting) for setting in space.published[:num_published]]
-    certain = [
-        space.recipe(base, each) for each in [*tried, *(each.settings for each in found.kept)]
-    ]
+    certain = [feasible.recipe(setting) for setting in space.published[:num_published]]
+    certain += [branch.recipe for branch in found.kept]
     recipes = [*certain, *(space.recipe(base, each) for each in sampled)]
+    _refuse_fixed_nowhere(recipes, options)
 
     manifest = _load_data(options)
     batches = [recipe.batch for recipe in recipes]
@@ -142,7 +147,7 @@ def make_plan(
             f"--resume: the data in {options.data} has changed since the run began; restore it, or "
             "start a new run"
         )
-    _ensure_weights(recipes)
+    _ensure_networks(recipes)
     sizes = {base.image_size}
     if "image_size" not in varied or any("image_size" in each.choices for each in found.kept):
         sizes = {recipe.image_size for recipe in certain}
@@ -195,20 +200,34 @@ def _refuse_fixed_and_varied(varied: set[str], options: SweepOptions) -> None:
         )
 
 
-def _ensure_weights(recipes: list[Recipe]) -> None:
-    """Make sure, once for each of the backbones, that their weights are on disk and fit."""
+def _refuse_fixed_nowhere(recipes: list[Recipe], options: SweepOptions) -> None:
+    known = {path for recipe in recipes for path in flatten_settings(recipe.to_dict())}
+    for path in options.settings:
+        if path not in known:
+            hint = nearest_name(path, sorted(known)) or "; leave it out"
+            raise UserError(f"--set {path}: nothing in --space {options.space} has it{hint}")
+
+
+def _ensure_networks(recipes: list[Recipe]) -> None:
+    """Make sure, once for each of the backbones, that it exists and its weights fit.
+
+    What fits a model of timm only timm knows, so of those each aggregator is tried.
+    """
     # The least cropped one needs the most of a file.
     recipes = sorted(recipes, key=lambda recipe: recipe.backbone.crop_last, reverse=True)
-    backbones = {(recipe.backbone.name, recipe.backbone.weights): recipe for recipe in recipes}
-    for (name, weights), recipe in backbones.items():
-        if weights == "none":
-            continue
-        from vgray.models import ensure_weights
+    kinds = {}
+    for recipe in recipes:
+        name, weights = recipe.backbone.name, recipe.backbone.weights
+        of_timm = name.startswith("timm/")
+        if of_timm or weights != "none":
+            kinds[name, weights, recipe.aggregator.name if of_timm else None] = recipe
+    for (name, weights, _), recipe in kinds.items():
+        from vgray.models import ensure_network
 
         try:
-            ensure_weights(recipe)
+            ensure_network(recipe)
         except UserError as error:
-            if len(backbones) == 1:
+            if len(kinds) == 1 or weights == "none":
                 raise
             raise UserError(
                 f"backbone {name}: {error}; or start every backbone from random weights: "

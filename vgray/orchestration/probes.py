@@ -42,13 +42,16 @@ class Probe(RecipeTrial):
         self, path: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         middle = math.sqrt(low * high) if log else (low + high) / 2
-        return float(self._take(path, [low, middle, high], f"{low:g}..{high:g}{' log' * log}"))
+        what = f"{low:g}..{high:g}{' log' * log}" + (f" step {step:g}" if step else "")
+        return float(self._take(path, [low, middle, high], what))
 
     def suggest_int(
         self, path: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
+        high = low + (high - low) // step * step
         middle = low + (high - low) // step // 2 * step
-        return int(self._take(path, [low, middle, high], f"{low}..{high}{' log' * log}"))
+        what = f"{low}..{high}{' log' * log}" + (f" step {step}" if step > 1 else "")
+        return int(self._take(path, [low, middle, high], what))
 
     def suggest_categorical(self, path: str, choices: Sequence[Any]) -> Any:
         if not is_branching(path):

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
@@ -17,6 +18,7 @@ import optuna
 import search_spaces
 from vgray.errors import UserError, nearest_name
 from vgray.recipe import Recipe
+from vgray.settings import known_names, merge_settings, settings_in
 
 Suggest = Callable[[Any], None]
 Allows = Callable[[Mapping[str, Any]], bool]
@@ -42,12 +44,17 @@ class SearchSpace:
     def recipe(self, base: Recipe, settings: Mapping[str, Any]) -> Recipe:
         """Return ``base`` with drawn settings.
 
-        A drawn name starts its family from defaults, so what the user fixed is put in once more.
+        A drawn name starts its family from defaults, so what is fixed is put in once more, as far
+        as the methods that are drawn have such settings.
 
         Raises:
             UserError: the recipe is not valid.
         """
-        return base.with_settings({**self.fixed, **settings})
+        together = {**self.fixed, **settings}
+        names = {path: value for path, value in together.items() if path.endswith(".name")}
+        methods = merge_settings(base.to_dict(), names)
+        fixed = {path: value for path, value in self.fixed.items() if _applies(path, methods)}
+        return base.with_settings({**fixed, **settings})
 
     def draw(self, trial: optuna.trial.BaseTrial, known: Mapping[str, Any]) -> dict[str, Any]:
         """Let every part of the space draw from ``trial``.
@@ -190,6 +197,16 @@ def parameter_name(path: str, settings: Mapping[str, Any]) -> str:
     return path if rest == "name" or method is None else f"{family}[{method}].{rest}"
 
 
+def _applies(path: str, methods: Mapping[str, Any]) -> bool:
+    """Return whether the method of the path's family has the setting, or there is no choice."""
+    family, _, key = path.partition(".")
+    field = Recipe.model_fields.get(family)
+    members = settings_in(field.annotation) if field else []
+    name = (methods[family] or {}).get("name") if len(members) > 1 else None
+    member = next((each for each in members if name and name in known_names(each)), None)
+    return member is None or key.partition(".")[0] in member.model_fields
+
+
 def known_spaces() -> list[str]:
     """Return the names of the spaces that come with vgray."""
     return sorted(
@@ -210,11 +227,10 @@ def load_space(names: str) -> SearchSpace:
     if twice:
         raise UserError(f"--space {names}: '{twice.pop()}' is given twice; give each space once")
     modules = [_load_module(part) for part in parts]
-    base: dict[str, Any] = {}
-    published: list[Mapping[str, Any]] = []
-    for module in modules:
-        base |= module.BASE
-        published += module.PUBLISHED
+    base = {path: value for module in modules for path, value in module.BASE.items()}
+    # In turn, so that a short sweep tries the best of each.
+    rounds = zip_longest(*(module.PUBLISHED for module in modules))
+    published = [setting for each in rounds for setting in each if setting is not None]
     return SearchSpace(names, base, published, [module.suggest for module in modules])
 
 

@@ -88,26 +88,20 @@ def _cost(
         ),
         (
             "cost",
-            f"about {describe_duration(num_epochs * seconds / concurrent)} on a machine like this "
+            f"{'about' if len(speeds.measured) == len(speeds.branches) else 'at least'} "
+            f"{describe_duration(num_epochs * seconds / concurrent)} on a machine like this "
             f"one: {concurrent} trial{'s'[: concurrent != 1]} at a time, {_speeds(speeds)}",
         ),
     ]
 
 
 def _speeds(speeds: "Speeds") -> str:
-    known = [speed for speed in speeds.branches if speed and not isinstance(speed, str)]
-    if not speeds.differ:
-        known = [speeds.base]
     training, describing = (
         " to ".join(dict.fromkeys(f"{value:,.0f}" for value in (min(each), max(each))))
-        for each in zip(*known, strict=True)
+        for each in zip(*speeds.measured, strict=True)
     )
     text = f"{training} images/s each in training and {describing} in validation, measured now"
     missing, count = speeds.branches.count(None), len(speeds.branches)
-    if missing == count:
-        return (
-            f"{text}, of the base recipe: to measure {speeds.num_networks} networks takes too long"
-        )
     return f"{text}, without {missing} of {count} branches for lack of time" if missing else text
 
 
@@ -120,6 +114,7 @@ def _show_branches(plan: Plan, speeds: "Speeds", console: Console) -> None:
         table.add_column("images/s", justify="right")
     table.add_column("varies")
     part = 0
+    published = plan.settings[: plan.num_published]
     for branch, speed in list(zip(plan.branches, speeds.branches, strict=True))[:SHOWN_BRANCHES]:
         if branch.part != part:
             table.add_row()
@@ -128,7 +123,8 @@ def _show_branches(plan: Plan, speeds: "Speeds", console: Console) -> None:
         if isinstance(speed, str):
             ranges.append(f"not measured: {speed}")
         known = f"{speed.training:,.0f}" if speed and not isinstance(speed, str) else "–"
-        cells = [str(branch), str(branch.num_published), *([known] if speeds.differ else [])]
+        count = sum(branch.choices.items() <= setting.items() for setting in published)
+        cells = [str(branch), str(count), *([known] if speeds.differ else [])]
         table.add_row(*map(Text, [*cells, ", ".join(ranges)]))
     console.print(table)
     if len(plan.branches) > SHOWN_BRANCHES:
