@@ -12,6 +12,8 @@ from PIL import Image
 
 from vgray.models.published import MODELS
 
+pytestmark = pytest.mark.slow  # all together
+
 JOB = Path(__file__).parents[2] / "jobs" / "prepare.py"
 
 

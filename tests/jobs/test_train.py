@@ -129,6 +129,7 @@ def test_training_ends_with_a_model(tmp_path: Path, city: Path) -> None:
     assert "broken" in (tmp_path / "one" / "skipped.csv").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_resume_end_with_the_same_recall(
     tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

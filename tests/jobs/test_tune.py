@@ -250,6 +250,7 @@ def test_a_dry_run_shows_the_plan_and_starts_nothing(tmp_path: Path, tiny_city: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_every_branch(tmp_path: Path, tiny_city: Path) -> None:
     result = _tune(
         "--space", "attention+optimizers", "--data", tiny_city, *SMALL, "--dry-run",

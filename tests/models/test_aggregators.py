@@ -162,6 +162,7 @@ def test_zeros_scale_no_gradient(name: str) -> None:
     assert x.grad.abs().max() < 1e3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exported_program_equals_it_for_any_batch(name: str) -> None:
     aggregator = build(name).eval()

@@ -53,6 +53,8 @@ class Official(NamedTuple):
     """Settings that the recipe must have, by dotted path."""
 
 
+pytestmark = pytest.mark.slow  # all together
+
 P = torch.tensor([2.7])
 R18 = ("resnet18", 3)  # up to layer3
 CASES = {
