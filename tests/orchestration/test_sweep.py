@@ -21,10 +21,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 NUM_TRIALS = 8
 EPOCHS = 4
-# One trial at a time, so that ASHA sees the same values in the same order each time.
+# So that ASHA sees the same values in the same order each time; a resumed sweep is told again.
+ONE_AT_A_TIME = ["--max-concurrent", "1"]
 OPTIONS = [
     "--space", "optimizers", "--num-trials", str(NUM_TRIALS), "--epochs", str(EPOCHS),
-    "--grace", "1", "--max-concurrent", "1", "--name", "run",
+    "--grace", "1", *ONE_AT_A_TIME, "--name", "run",
     "--set", "image_size=[32, 32]", "--set", "backbone.weights=none", "--set", "batch.places=4",
     "--set", "backbone.crop_last=2",
 ]  # fmt: skip
@@ -123,7 +124,7 @@ def test_five_kills_of_the_driver(tmp_path: Path, tiny_city: Path, undisturbed: 
         process.kill()
         process.wait()
         seen |= _checkpoints(storage)
-        options = ["--resume", "run"]
+        options = ["--resume", "run", *ONE_AT_A_TIME]
     _finish(storage, *options)
     _require_same_as(undisturbed, storage)
     _require_no_epoch_trained_twice(storage, seen)
@@ -185,6 +186,6 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(
     ]
     assert "interrupted" in statuses
     assert (storage / "run" / "best" / "model.safetensors").exists()
-    _finish(storage, "--resume", "run")
+    _finish(storage, "--resume", "run", *ONE_AT_A_TIME)
     _require_same_as(undisturbed, storage)
     _require_no_epoch_trained_twice(storage, seen)
