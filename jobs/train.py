@@ -24,7 +24,7 @@ from vgray.console import (
     user_errors,
 )
 from vgray.errors import UserError
-from vgray.recipe import Recipe, absolute_weights
+from vgray.recipe import Recipe, with_absolute_paths
 
 
 def train(
@@ -81,8 +81,8 @@ def train(
         if earlier is not None and recipe is None:
             base = Recipe.from_dict(earlier["recipe"])
         chosen = base.with_settings(settings)
-        weights = absolute_weights(chosen.backbone.weights)
-        chosen = chosen.with_settings({"backbone.weights": weights})
+        files = {"backbone.weights": chosen.backbone.weights, "init_from": chosen.init_from}
+        chosen = chosen.with_settings(with_absolute_paths(files))
         if earlier is None:  # a checkpoint needs no other weights
             ensure_network(chosen)
         place = local_or_uri(data or (earlier["data"]["uri"] if earlier else demo_city()))

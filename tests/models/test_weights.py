@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from vgray import Recipe, UserError
 from vgray.models import ensure_network, weights
 from vgray.models.backbones import Backbone, build_backbone
-from vgray.recipe import absolute_weights
+from vgray.recipe import with_absolute_paths
 from vgray.recipe.architectures import ARCHITECTURES
 
 
@@ -195,9 +195,10 @@ def test_homes_and_empty_names(
     write(tmp_path / "w.pth", state)
     resnet18("~/w.pth")
     for name in ("~/w.pth", "w.pth", "./w.pth"):
-        assert absolute_weights(name) == str(tmp_path / "w.pth")
-    for name in ("pretrained", "none", ""):
-        assert absolute_weights(name) == name
+        for path in ("backbone.weights", "init_from"):
+            assert with_absolute_paths({path: name}) == {path: str(tmp_path / "w.pth")}
+    for settings in ({"backbone.weights": "pretrained"}, {"init_from": None}, {"epochs": 3}):
+        assert with_absolute_paths(settings) == settings
     for name in ("", "~nobody-of-this-name/w.pth"):
         with pytest.raises(UserError, match="no such file") as caught:
             resnet18(name)

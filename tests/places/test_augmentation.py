@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional
 
 from vgray.places import augmentation
 from vgray.places.augmentation import augment
-from vgray.recipe.training import Augmentation, ColourJitter, RandAugment, RandomCrop
+from vgray.recipe.augmentation import Augmentation, ColourJitter, RandAugment, RandomCrop
 
 EACH = [
     Augmentation(random_crop=RandomCrop()),

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vgray import Recipe, UserError
-from vgray.recipe import networks
+from vgray.recipe import losses, networks
 from vgray.recipe import training as training_settings
 from vgray.recipe.training import SGD
 from vgray.settings import flatten_settings, known_names, settings_in
@@ -26,8 +26,8 @@ def families() -> dict[str, tuple[Any, dict[str, type], set[str]]]:
         "backbone": (networks.Backbone, models.BACKBONES, {"name", "image_size"}),
         "attention": (networks.Attention, models.ATTENTION, {"channels"}),
         "aggregator": (networks.Aggregator, models.AGGREGATORS, set()),
-        "loss": (training_settings.Loss, training.LOSSES, set()),
-        "miner": (training_settings.Miner, training.MINERS, set()),
+        "loss": (losses.Loss, training.LOSSES, set()),
+        "miner": (losses.Miner, training.MINERS, set()),
         "optimizer": (training_settings.Optimizer, training.OPTIMIZERS, {"params"}),
         "schedule": (training_settings.Schedule, training.SCHEDULES, schedule),
     }

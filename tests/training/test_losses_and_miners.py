@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vgray.recipe.settings import Settings
-from vgray.recipe.training import MultiSimilarity, PairMargin, Triplet
+from vgray.recipe.losses import MultiSimilarity, PairMargin, Triplet
 from vgray.training import LOSSES, MINERS
 from vgray.training.losses import compute_loss
 

@@ -33,7 +33,7 @@ from vgray.places import (
     skipped_images,
     with_validation,
 )
-from vgray.recipe import Recipe, absolute_weights
+from vgray.recipe import Recipe, with_absolute_paths
 from vgray.settings import flatten_settings
 
 ImageSize = tuple[int, int]
@@ -63,6 +63,16 @@ class SweepOptions:
     """Epochs before a trial may be stopped; None: a third of the epochs, past any warm-up."""
     reduction: float = 3.0
     """Each rung keeps one trial in this many."""
+    sampler: str = "tpe"
+    """``tpe``, ``random``, ``gp``, or ``grid``: every setting of a finite space."""
+    published_only: bool = False
+    """Only the published settings, to rerun a table of the literature."""
+    warm_start: str | None = None
+    """The folder of an earlier run, whose trials inform the sampler."""
+    finalists: int = 0
+    """How many of the best settings are trained again, to full length, before one is chosen."""
+    repeats: int = 3
+    """How often each finalist is trained, with another seed each time."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ def make_plan(
         )
     if "seed" in options.settings:
         raise UserError("--set seed: is one for search and training; give --seed instead")
-    options = _with_absolute_weights(options)
+    options = replace(options, settings=with_absolute_paths(options.settings))
     space = load_space(options.space)
     varied = varied_paths(space)
     _refuse_fixed_and_varied(varied, options)
@@ -173,16 +183,6 @@ def make_plan(
         branches=found.kept,
         left_out=found.left_out,
     )
-
-
-def _with_absolute_weights(options: SweepOptions) -> SweepOptions:
-    """Make the path of a weights file absolute: trials run in other folders."""
-    path = "backbone.weights"
-    settings = {
-        key: absolute_weights(value) if key == path and isinstance(value, str) else value
-        for key, value in options.settings.items()
-    }
-    return replace(options, settings=settings)
 
 
 def _load_data(options: SweepOptions) -> pa.Table:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as image_functional
 
-from vgray.recipe.training import Augmentation, ColourJitter, RandAugment, RandomCrop
+from vgray.recipe.augmentation import Augmentation, ColourJitter, RandAugment, RandomCrop
 
 
 def augment(images: Tensor, settings: Augmentation, *, seed: int, epoch: int, step: int) -> Tensor:

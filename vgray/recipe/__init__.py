@@ -4,7 +4,8 @@ A :class:`Recipe` and its seed reproduce a training run. Each family (optimizer,
 union tagged by ``name``, so a setting can only be given to a method that has it. The class behind
 a name is in the registry of the same family (``vgray.training.OPTIMIZERS``, ...): its constructor
 takes the settings as arguments, and a test holds the two together. ``networks.py`` has the families
-that a network is made of, ``training.py`` those that train and score it.
+that a network is made of, ``losses.py`` what it learns from, ``augmentation.py`` what is done to its
+images, ``training.py`` what else trains and scores it.
 
 Dotted paths such as ``optimizer.lr`` name one setting. The command line, the search spaces and the
 error messages all use them.
@@ -20,7 +21,16 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from vgray.errors import UserError
-from vgray.recipe.fit import IMAGE_SIDES, Misfit, require_fit
+from vgray.recipe.augmentation import Augmentation
+from vgray.recipe.fit import IMAGE_SIDES, Misfit, require_fit, require_training_fit
+from vgray.recipe.losses import (
+    Loss,
+    Miner,
+    Mining,
+    MultiSimilarity,
+    MultiSimilarityMiner,
+    NoMining,
+)
 from vgray.recipe.networks import (
     Aggregator,
     Attention,
@@ -34,14 +44,9 @@ from vgray.recipe.networks import (
 from vgray.recipe.settings import Settings
 from vgray.recipe.training import (
     Adam,
-    Augmentation,
     Batch,
     Constant,
     Evaluation,
-    Loss,
-    Miner,
-    MultiSimilarity,
-    MultiSimilarityMiner,
     Optimizer,
     Schedule,
 )
@@ -60,6 +65,8 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, lt=2**32)
     image_size: tuple[ImageSide, ImageSide] = (224, 224)
     """Height and width in pixels; every image is squashed to it. ``480x640`` and 224 do as well."""
+    init_from: str | None = None
+    """A checkpoint whose weights training starts from; optimizer and schedule start anew."""
     backbone: Backbone = ResNet()
     attention: Attention = NoAttention()
     aggregator: Aggregator = GeM()
@@ -68,6 +75,8 @@ class Recipe(Settings):
     """Scales at which images are described; training uses the whole image only."""
     loss: Loss = MultiSimilarity()
     miner: Miner = MultiSimilarityMiner()
+    mining: Mining = NoMining()
+    """Anything but ``none`` trains on tuples of queries and database images, not on places."""
     optimizer: Optimizer = Adam()
     schedule: Schedule = Constant()
     batch: Batch = Batch()
@@ -94,6 +103,16 @@ class Recipe(Settings):
         require_fit(
             self.backbone, self.attention, self.aggregator, self.multi_scale, self.image_size
         )
+        require_training_fit(self.loss, self.miner, self.mining, self.augmentation)
+        return self
+
+    @model_validator(mode="after")
+    def _training_is_longer_than_its_warm_up(self) -> Self:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs: found {self.schedule.warmup_epochs:g}, but training has "
+                f"{self.epochs} epochs; lower it or train longer"
+            )
         return self
 
     @model_validator(mode="after")
@@ -180,8 +199,14 @@ def _has_bool(value: Any) -> bool:
     return any(isinstance(part, bool) for part in parts)
 
 
-def absolute_weights(weights: str) -> str:
-    """Return ``backbone.weights`` with a file's path made absolute: trials run in other folders."""
-    if weights in ("pretrained", "imagenet", "none", ""):
-        return weights
-    return os.path.abspath(os.path.expanduser(weights))  # noqa: PTH100, PTH111 (~nobody is no error)
+def with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by dotted path with those of files made absolute.
+
+    These are ``backbone.weights`` and ``init_from``; trials run in other folders.
+    """
+    changed = dict(settings)
+    for path in ("backbone.weights", "init_from"):
+        value = changed.get(path)
+        if isinstance(value, str) and value not in ("pretrained", "imagenet", "none", ""):
+            changed[path] = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 (~nobody is no error)
+    return changed

@@ -1,9 +1,11 @@
-"""Whether the parts of a network fit together, as far as that is known without building it."""
+"""Whether parts of a recipe fit together, as far as that is known without building a network."""
 
 import math
 from collections.abc import Sequence
 
 from vgray.recipe.architectures import ARCHITECTURES, Architecture
+from vgray.recipe.augmentation import Augmentation
+from vgray.recipe.losses import HPHN, Loss, Miner, Mining
 from vgray.recipe.networks import (
     CBAM,
     SALAD,
@@ -27,7 +29,7 @@ _ANY = range(1, 2**31)
 
 
 class Misfit(ValueError):  # noqa: N818 (of two settings, neither of which is wrong by itself)
-    """Parts that cannot make a network together."""
+    """Parts of a recipe that exclude each other."""
 
 
 def require_fit(
@@ -60,6 +62,33 @@ def require_fit(
         _require_grid(grid, backbone, aggregator, image_size)
     if multi_scale is not None:
         _require_scales(architecture, backbone, aggregator, multi_scale, image_size)
+
+
+def require_training_fit(
+    loss: Loss, miner: Miner, mining: Mining, augmentation: Augmentation
+) -> None:
+    """Refuse ways to train that exclude each other.
+
+    Raises:
+        Misfit: in one line, with the dotted path that is wrong and its remedy.
+    """
+    if mining.name != "none":
+        if miner.name != "none":
+            raise Misfit(
+                f"miner.name: found {miner.name}, but with mining.name {mining.name} the batches "
+                "are tuples that were chosen before; give miner.name none, or mining.name none"
+            )
+        return
+    if isinstance(loss, HPHN):
+        raise Misfit(
+            f"loss.name: {loss.name} compares tuples with a further negative, which batches of "
+            "places have not; give mining.name random, partial, full or msls_weighted"
+        )
+    if augmentation.images == "queries":
+        raise Misfit(
+            "augmentation.images: found queries, but batches of places have none; give all, or "
+            "mining.name random, partial, full or msls_weighted"
+        )
 
 
 def _require_blocks(blocks: int, backbone: Backbone) -> None:

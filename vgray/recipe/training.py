@@ -1,78 +1,10 @@
-"""How a network is trained and scored, from the loss to the evaluation."""
+"""How a network is trained and scored: optimizer, schedule, batches, evaluation."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from vgray.recipe.settings import Fraction, NonNegativeFloat, PositiveFloat, Settings
-
-# --- loss and miner ----------------------------------------------------------------------------
-
-
-class Contrastive(Settings):
-    """Contrastive loss; margins are Euclidean distances of unit vectors, so at most 2."""
-
-    name: Literal["contrastive"] = "contrastive"
-    pos_margin: float = Field(0.0, ge=0, le=2)
-    neg_margin: float = Field(1.0, ge=0, le=2)
-
-
-class Triplet(Settings):
-    """Triplet margin loss over every triplet of the batch."""
-
-    name: Literal["triplet"] = "triplet"
-    margin: float = Field(0.1, gt=0, le=2)
-
-
-class MultiSimilarity(Settings):
-    """Multi-similarity loss. GSV-Cities: 1, 50, 0 (the default here); its library: 2, 50, 0.5."""
-
-    name: Literal["multi_similarity"] = "multi_similarity"
-    alpha: PositiveFloat = 1.0
-    beta: PositiveFloat = 50.0
-    base: float = Field(0.0, ge=-1, le=1)
-
-
-Loss: TypeAlias = Annotated[Contrastive | Triplet | MultiSimilarity, Field(discriminator="name")]
-
-
-class NoMiner(Settings):
-    """Every pair or triplet of the batch enters the loss."""
-
-    name: Literal["none"] = "none"
-
-
-class MultiSimilarityMiner(Settings):
-    """Keeps pairs that are within epsilon of violating the order of similarities."""
-
-    name: Literal["multi_similarity"] = "multi_similarity"
-    epsilon: float = Field(0.1, ge=-2, le=2)
-
-
-class PairMargin(Settings):
-    """Keeps far positives and near negatives.
-
-    Published twice: 0.2 and 0.8 on ``euclidean`` distance, 0.7 and 0.3 on ``cosine`` similarity.
-    """
-
-    name: Literal["pair_margin"] = "pair_margin"
-    pos_margin: float = Field(0.2, ge=-1, le=2)
-    neg_margin: float = Field(0.8, ge=-1, le=2)
-    distance: Literal["euclidean", "cosine"] = "euclidean"
-
-
-class TripletMargin(Settings):
-    """Keeps triplets that violate the margin."""
-
-    name: Literal["triplet_margin"] = "triplet_margin"
-    margin: float = Field(0.1, ge=0, le=2)
-    type_of_triplets: Literal["all", "hard", "semihard", "easy"] = "all"
-
-
-Miner: TypeAlias = Annotated[
-    NoMiner | MultiSimilarityMiner | PairMargin | TripletMargin, Field(discriminator="name")
-]
-
+from vgray.recipe.settings import NonNegativeFloat, Settings
 
 # --- optimizer and schedule --------------------------------------------------------------------
 
@@ -115,6 +47,17 @@ Optimizer: TypeAlias = Annotated[SGD | Adam | AdamW | RAdam, Field(discriminator
 class _Schedule(Settings):
     warmup_steps: int = Field(0, ge=0, le=1_000_000)
     """Steps of linear warm-up, a factor on whatever the schedule says."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """The same in epochs, which suits data of any size; one of the two is 0."""
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> Self:
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError(
+                f"found warmup_steps {self.warmup_steps} and warmup_epochs "
+                f"{self.warmup_epochs:g}; give one of them"
+            )
+        return self
 
 
 class Constant(_Schedule):
@@ -157,7 +100,7 @@ Schedule: TypeAlias = Annotated[
 ]
 
 
-# --- batches, augmentation, evaluation ---------------------------------------------------------
+# --- batches and evaluation --------------------------------------------------------------------
 
 
 class Batch(Settings):
@@ -169,36 +112,6 @@ class Batch(Settings):
     """Places with fewer images are not trained on."""
     min_distance_m: NonNegativeFloat = 25.0
     """Places closer than this never share a batch: they would be false negatives. 0 allows it."""
-
-
-class ColourJitter(Settings):
-    """Random brightness, contrast, saturation and hue, drawn for each image."""
-
-    brightness: Fraction = 0.3
-    contrast: Fraction = 0.3
-    saturation: Fraction = 0.3
-    hue: float = Field(0.0, ge=0, le=0.5)
-
-
-class RandomCrop(Settings):
-    """A random part of the image, at least ``min_scale`` of its area, resized to the whole."""
-
-    min_scale: float = Field(0.6, gt=0, le=1)
-
-
-class RandAugment(Settings):
-    """RandAugment; GSV-Cities uses 3 operations."""
-
-    num_ops: int = Field(3, ge=1, le=10)
-    magnitude: int = Field(9, ge=0, le=30)
-
-
-class Augmentation(Settings):
-    """What is done to training images, in this order; each is off unless given."""
-
-    random_crop: RandomCrop | None = None
-    colour_jitter: ColourJitter | None = None
-    rand_augment: RandAugment | None = None
 
 
 class Evaluation(Settings):
