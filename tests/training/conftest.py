@@ -13,7 +13,7 @@ SIZE = 32
 
 
 def make_data(fingerprint: str = "squares", size: int = SIZE) -> TrainingData:
-    """24 places with 5 images to train on; 10 others with 2 database images and a query each."""
+    """24 places with 3 database images and 2 queries to train on; 10 with 2 and 1 to score."""
     rng = np.random.default_rng(0)
     squares = rng.integers(0, 256, (34, 4, 4, 3))
 
@@ -29,6 +29,10 @@ def make_data(fingerprint: str = "squares", size: int = SIZE) -> TrainingData:
         train_rows=np.arange(120),
         place_ids=train,
         positions_m=np.stack([train * 100.0, np.zeros(120)], axis=1),
+        is_query=np.arange(120) % 5 >= 3,
+        is_database=np.arange(120) % 5 < 3,
+        is_night=np.arange(120) % 10 == 4,
+        is_sideways=np.zeros(120, bool),
         database_rows=np.arange(120, 140),
         query_rows=np.arange(140, 150),
         positives=[np.array([2 * i, 2 * i + 1]) for i in range(10)],

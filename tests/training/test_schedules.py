@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from vgray import UserError
 from vgray.training import SCHEDULES
 from vgray.training.schedules import Schedule
 
@@ -147,3 +148,17 @@ def test_no_warnings_from_torch() -> None:
         warnings.simplefilter("error")
         for name in SCHEDULES:
             rates(*build(name))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_warm_up_in_epochs_is_that_in_steps(name: str) -> None:
+    in_epochs = rates(*build(name, warmup_epochs=1.5))
+    assert in_epochs == rates(*build(name, warmup_steps=6))
+    assert in_epochs[0] == [pytest.approx((i + 1) / 6) for i in range(4)]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_warm_up_as_long_as_the_training_is_refused(name: str) -> None:
+    build(name, warmup_steps=39)
+    with pytest.raises(UserError, match=r"warmup_steps: found 40, but training has 40 steps \(10 "):
+        build(name, warmup_steps=40)

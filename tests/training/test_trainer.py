@@ -6,6 +6,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from vgray.training import (
     train,
 )
 from vgray.training import trainer as trainer_module
+from vgray.training.losses import MinedLoss
 
 MEASURED = {
     "seconds",
@@ -29,6 +31,16 @@ MEASURED = {
     "images_per_s",
     "peak_memory_mb",
     "seconds_to_first_step",
+    "mining_seconds",
+}
+TUPLES = {
+    "miner.name": "none",
+    "loss.name": "weak_triplet",
+    "mining.name": "full",
+    "mining.negatives": 3,
+    "mining.pool_size": 10,
+    "mining.queries_per_epoch": 24,
+    "mining.cache_refresh_rate": 16,
 }
 
 
@@ -59,12 +71,17 @@ def test_metrics_and_checkpoints_of_a_training(
         assert metrics["recall@1"] <= metrics["recall@5"] <= metrics["recall@20"] == 100
         assert metrics["lr"] == tiny.optimizer.lr
         assert metrics["peak_memory_mb"] > 0
+        assert metrics["threads"] == 1
+        assert metrics["kept_per_batch"] > 0
         assert all(isinstance(value, int | float) for value in metrics.values())
     assert "seconds_to_first_step" in history[0]
     best = max(history, key=lambda m: (m["recall@1"], -m["epoch"]))["epoch"]
     assert epochs_in(folder) == {"epoch-0003", "epoch-0004", f"epoch-{best:04d}"}
     assert best_checkpoint(folder) == folder / f"epoch-{best:04d}"
     assert load_model(best_checkpoint(folder)).recipe == tiny
+    ranks = np.load(best_checkpoint(folder) / "ranks.npy")
+    assert ranks.shape == (10,)
+    assert 100 * np.mean(ranks == 0) == history[best - 1]["recall@1"]
     saved = json.loads((folder / "epoch-0004" / "metrics.json").read_text())
     assert saved["history"] == history
 
@@ -89,6 +106,7 @@ def test_training_lowers_the_loss(tmp_path: Path, tiny: Recipe, squares: Trainin
             "schedule.warmup_steps": 4,
             "augmentation": {"random_crop": {}, "colour_jitter": {}, "rand_augment": {}},
         },
+        {**TUPLES, "augmentation.images": "queries", "augmentation.flip": {}},
     ],
 )
 def test_resumed_training_equals_an_uninterrupted_one(
@@ -191,6 +209,65 @@ def test_a_folder_of_another_training_is_refused(
     next(train(tiny.with_settings({"precision": "auto"}), squares, tmp_path, device="cpu"))
 
 
+def test_a_training_on_tuples_tells_of_its_mining(
+    tmp_path: Path, tiny: Recipe, squares: TrainingData
+) -> None:
+    recipe = tiny.with_settings({**TUPLES, "epochs": 2, "optimizer.lr": 1e-3})
+    first, second = train(recipe, squares, tmp_path, device="cpu")
+    assert second["loss"] < first["loss"]
+    for metrics in (first, second):
+        assert metrics["num_batches"] == 4 + 2  # of 16 and 8 queries, 4 at a time
+        assert metrics["num_tuples"] == 24
+        assert metrics["dropped_queries"] == 0
+        assert 0 <= metrics["violating_tuples"] <= 100
+        assert 0 < metrics["mining_seconds"] < metrics["seconds"]
+        assert 20 < metrics["mining_pool"] <= 72
+        assert "kept_per_batch" not in metrics
+
+
+@pytest.mark.parametrize("loss", ["multi_similarity", "solar", "hphn"])
+def test_every_kind_of_loss_trains_on_tuples(
+    tmp_path: Path, tiny: Recipe, squares: TrainingData, loss: str
+) -> None:
+    recipe = tiny.with_settings(
+        {**TUPLES, "mining.name": "partial", "mining.positives": 2, "loss.name": loss, "epochs": 1}
+    )
+    (metrics,) = train(recipe, squares, tmp_path, device="cpu")
+    assert metrics["loss"] > 0
+
+
+def test_a_miner_that_keeps_nothing_is_said_once(
+    tmp_path: Path, tiny: Recipe, squares: TrainingData
+) -> None:
+    nothing = {"miner.name": "pair_margin", "miner.pos_margin": 2.0, "miner.neg_margin": 0.0}
+    history = list(train(tiny.with_settings(nothing), squares, tmp_path, device="cpu"))
+    assert [metrics["kept_per_batch"] for metrics in history] == [0] * 4
+    assert [metrics["loss"] for metrics in history] == [0] * 4
+    assert "the miner pair_margin kept nothing in any batch" in history[0]["warning"]
+    assert not any("warning" in metrics for metrics in history[1:])
+
+
+def test_the_seed_decides(tmp_path: Path, tiny: Recipe, squares: TrainingData) -> None:
+    recipe = tiny.with_settings({"epochs": 1, "augmentation": {"random_crop": {}, "flip": {}}})
+    one, again, other = (
+        numbers(list(train(recipe.with_settings({"seed": seed}), squares, tmp_path / name)))
+        for name, seed in (("one", 1), ("again", 1), ("other", 2))
+    )
+    assert one == again
+    assert one[0]["loss"] != other[0]["loss"]
+
+
+def test_training_starts_from_the_weights_of_a_checkpoint(
+    tmp_path: Path, tiny: Recipe, squares: TrainingData, trained: tuple[Path, list[dict]]
+) -> None:
+    start = best_checkpoint(trained[0])
+    recipe = tiny.with_settings({"init_from": str(start), "epochs": 1})
+    (metrics,) = train(recipe, squares, tmp_path / "on", evaluate_untrained=True)
+    assert metrics["epoch"] == 1
+    ranks = np.load(start / "ranks.npy")
+    assert metrics["recall@1_untrained"] == 100 * np.mean(ranks == 0)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_divergence_ends_training_at_once(
     tmp_path: Path, tiny: Recipe, squares: TrainingData, optimizer: str
@@ -201,8 +278,9 @@ def test_divergence_ends_training_at_once(
     run = train(recipe, squares, tmp_path, device="cpu")
     good = trainer_module.compute_loss
 
-    def bad(*args: object) -> torch.Tensor:
-        return good(*args) * float("nan")
+    def bad(*args: Any) -> MinedLoss:
+        mined = good(*args)
+        return mined._replace(value=mined.value * float("nan"))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer_module, "compute_loss", bad)

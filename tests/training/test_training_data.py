@@ -20,6 +20,7 @@ def manifest(rows: list[tuple[str, str, str, float]]) -> pa.Table:
             "role": role,
             "place_id": place,
             "east_m": east,
+            "utm_zone": ["33N"] * len(rows),
             "north_m": np.zeros(len(rows)),
             "size_bytes": np.arange(len(rows)),
         }
@@ -52,6 +53,9 @@ def test_rows_places_and_positives() -> None:
     assert data.train_rows.tolist() == [0, 2, 8]
     assert data.place_ids.tolist() == [1, 0, 1]
     assert data.positions_m.tolist() == [[0, 0], [100, 0], [2, 0]]
+    assert data.is_query.tolist() == [False, True, False]
+    assert data.is_database.tolist() == [True, False, False]
+    assert not data.is_night.any() and not data.is_sideways.any()
     assert data.database_rows.tolist() == [3, 5]
     assert data.query_rows.tolist() == [1, 6]
     assert [rows.tolist() for rows in data.positives] == [[0, 1], []]
@@ -81,3 +85,26 @@ def test_it_fits_recipes_of_its_size_and_distance() -> None:
         data.require_fits(Recipe())
     with pytest.raises(ValueError, match="positives within"):
         data.require_fits(recipe.with_settings({"evaluation.distance_m": 10}))
+
+
+def test_images_of_two_zones_are_far_apart() -> None:
+    table = manifest(ROWS)
+    zones = ["33N", "33N", "32N", *[""] * 6]
+    table = table.set_column(table.column_names.index("utm_zone"), "utm_zone", [zones])
+    data = TrainingData.prepare(table, store(unreadable=(7,)))
+    east, north = data.positions_m.T
+    assert north.tolist() == [0, 0, 0]
+    assert abs(east[0] - east[1]) > 1e7  # 33N and 32N
+    assert east[2] - east[1] == 2.0 - 100.0  # an unknown zone is taken for the first
+
+
+def test_notes_in_file_names_say_night_and_sideways() -> None:
+    names = ["@1@2@@@@@@@@@@@@night_sideways@.jpg", "@1@2@@@@@@@@@@@@day_forward@.jpg"]
+    paths = [f"a/night/{names[0]}", f"a/{names[1]}", "a/night.jpg", "a/@1@2@@@@@@@@@@@@night@.jpg"]
+    table = manifest(ROWS)
+    rows = [0, 2, 7, 8]
+    column = [paths[rows.index(i)] if i in rows else f"{i}.jpg" for i in range(len(ROWS))]
+    table = table.set_column(table.column_names.index("path"), "path", [column])
+    data = TrainingData.prepare(table, store())
+    assert data.is_night.tolist() == [True, False, False, True]
+    assert data.is_sideways.tolist() == [True, False, False, False]

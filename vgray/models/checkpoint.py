@@ -1,7 +1,8 @@
 """Checkpoints: a folder with a model, its recipe and its metrics, written whole or not at all.
 
 ``model.safetensors`` and ``recipe.json`` are the model; ``metrics.json`` says how good it is and
-holds the SHA-256 of the other files; ``training_state.pt`` is only needed to go on training.
+holds the SHA-256 of the other files; ``ranks.npy`` has the rank of each validation query's first
+positive; ``training_state.pt`` is only needed to go on training.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
 from vgray.errors import UserError
@@ -23,6 +26,7 @@ from vgray.recipe import Recipe
 
 MODEL, RECIPE, METRICS = "model.safetensors", "recipe.json", "metrics.json"
 TRAINING_STATE = "training_state.pt"
+RANKS = "ranks.npy"
 TEMPORARY = ".tmp-"
 """In the name of every folder that is not complete."""
 
@@ -36,6 +40,7 @@ def save_checkpoint(
     network: Network,
     metrics: Mapping[str, Any],
     training_state: Mapping[str, Any] | None = None,
+    ranks: NDArray[np.integer] | None = None,
 ) -> Path:
     """Write a checkpoint folder; when this returns, it is complete and on disk.
 
@@ -44,6 +49,7 @@ def save_checkpoint(
         network: the model and its recipe.
         metrics: plain JSON values, such as ``history``; ``sha256`` is added.
         training_state: tensors and plain values, for going on with the training.
+        ranks: (Q,) of each validation query: the rank of its first positive, from 0; -1 for none.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -60,6 +66,10 @@ def save_checkpoint(
             buffer = io.BytesIO()
             torch.save(dict(training_state), buffer)
             files[TRAINING_STATE] = buffer.getvalue()
+        if ranks is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, ranks.astype(np.int32), allow_pickle=False)
+            files[RANKS] = buffer.getvalue()
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         files[METRICS] = json.dumps({**metrics, "sha256": hashes}, indent=1).encode()
         for name, content in files.items():

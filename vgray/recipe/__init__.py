@@ -4,7 +4,7 @@ A :class:`Recipe` and its seed reproduce a training run. Each family (optimizer,
 union tagged by ``name``, so a setting can only be given to a method that has it. The class behind
 a name is in the registry of the same family (``vgray.training.OPTIMIZERS``, ...): its constructor
 takes the settings as arguments, and a test holds the two together. ``networks.py`` has the families
-that a network is made of, ``losses.py`` what it learns from, ``augmentation.py`` what is done to its
+that a network is made of, ``losses.py`` what it learns from, ``augmentation.py`` what is done to
 images, ``training.py`` what else trains and scores it.
 
 Dotted paths such as ``optimizer.lr`` name one setting. The command line, the search spaces and the

@@ -63,11 +63,11 @@ class FastAP(Settings):
 
 
 class LiftedStructure(Settings):
-    """Generalised lifted structure loss on similarities."""
+    """Generalised lifted structure loss on similarities, with the margins of GSV-Cities."""
 
     name: Literal["lifted_structure"] = "lifted_structure"
-    neg_margin: float = Field(1.0, ge=-2, le=2)
-    pos_margin: float = Field(0.0, ge=-2, le=2)
+    neg_margin: float = Field(0.0, ge=-2, le=2)
+    pos_margin: float = Field(1.0, ge=-2, le=2)
 
 
 # --- losses of a query, its positive and its negatives -------------------------------------------

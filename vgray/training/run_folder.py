@@ -10,7 +10,7 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run
 
 
-def require_same(run: dict[str, Any], recipe: Recipe, fingerprint: str) -> None:
+def require_same(run: Mapping[str, Any], recipe: Recipe, fingerprint: str) -> None:
     """Refuse to go on with another recipe, or with data that has changed.
 
     Raises:
@@ -116,8 +116,9 @@ def require_same(run: dict[str, Any], recipe: Recipe, fingerprint: str) -> None:
             "was, or start a new training"
         )
     if run["data"]["fingerprint"] != fingerprint:
+        where = ", ".join(provenance.data_sets(run["data"]["uri"]))
         raise UserError(
-            f"--resume: the data has changed since the training began in {run['data']['uri']} "
+            f"--resume: the data has changed since the training began in {where} "
             f"({run['data']['images']:,} images then); restore it, or start a new training"
         )
 
@@ -126,8 +127,10 @@ def create_run(
     folder: Path,
     recipe: Recipe,
     *,
-    data: str,
+    data: Sequence[str],
     val: str | None = None,
+    threads: int | None = None,
+    trial: str | None = None,
     fingerprint: str,
     num_images: int,
     skipped: Sequence[tuple[str, str]],
@@ -138,10 +141,12 @@ def create_run(
     Args:
         folder: new or empty.
         recipe: what is trained.
-        data: where the data set is.
+        data: where the data sets are.
         val: where the one to validate on is, if it is another.
-        fingerprint: of the data set.
-        num_images: how many images it has.
+        threads: that were asked for.
+        trial: the trial of a run that is trained again, such as ``runs/NAME#3``.
+        fingerprint: of the data.
+        num_images: how many images they have.
         skipped: path and reason of each image that is not used.
         command: the command line.
 
@@ -158,6 +163,7 @@ def create_run(
         command=command,
     )
     run["data"]["val"] = val
+    run |= {"threads": threads, "trial": trial}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         provenance.write_skipped(folder / "skipped.csv", skipped)

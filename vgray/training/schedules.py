@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer, lr_scheduler
 
+from vgray.errors import UserError
+
 
 class Schedule:
     """The optimizer's learning rate throughout; the base of the others.
@@ -22,14 +24,30 @@ class Schedule:
         optimizer: its groups share one learning rate.
         epochs, steps_per_epoch: the length of the training.
         warmup_steps: step i of them (from 0) has (i + 1) / ``warmup_steps`` of the rate.
+        warmup_epochs: the same in epochs, if there are no steps given.
+
+    Raises:
+        UserError: the warm-up is as long as the training.
     """
 
     def __init__(
-        self, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int, warmup_steps: int = 0
+        self,
+        optimizer: Optimizer,
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+        warmup_steps: int = 0,
+        warmup_epochs: float = 0.0,
     ) -> None:
         self._optimizer = optimizer
-        self._warmup_steps = warmup_steps
+        self._warmup_steps = warmup_steps or int(warmup_epochs * steps_per_epoch)
         self._steps_per_epoch, self._num_steps = steps_per_epoch, 0
+        if self._warmup_steps >= epochs * steps_per_epoch:
+            raise UserError(
+                f"schedule.warmup_steps: found {self._warmup_steps}, but training has "
+                f"{epochs * steps_per_epoch} steps ({epochs} epochs of {steps_per_epoch}); lower "
+                "it or train longer"
+            )
         lr = optimizer.param_groups[0]["lr"]
         # The scheduler of torch moves this one: it reads back the rate that it wrote last, which
         # must not be one that a warm-up has scaled.
@@ -90,12 +108,17 @@ class Cosine(Schedule):
         epochs: int,
         steps_per_epoch: int,
         warmup_steps: int = 0,
+        warmup_epochs: float = 0.0,
         t_max: int | None = None,
         per: str = "epoch",
         eta_min: float = 0.0,
     ) -> None:
         super().__init__(
-            optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup_steps=warmup_steps
+            optimizer,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            warmup_steps=warmup_steps,
+            warmup_epochs=warmup_epochs,
         )
         self._per_step = per == "step"
         # An epoch may have a batch more or less than the first; each ends at the same rate.
@@ -134,11 +157,16 @@ class MultiStep(Schedule):
         epochs: int,
         steps_per_epoch: int,
         warmup_steps: int = 0,
+        warmup_epochs: float = 0.0,
         milestones: Sequence[int] = (5, 10, 15, 25),
         gamma: float = 0.3,
     ) -> None:
         super().__init__(
-            optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup_steps=warmup_steps
+            optimizer,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            warmup_steps=warmup_steps,
+            warmup_epochs=warmup_epochs,
         )
         self._scheduler = lr_scheduler.MultiStepLR(self._unwarmed, list(milestones), gamma=gamma)
 
@@ -158,11 +186,16 @@ class Plateau(Schedule):
         epochs: int,
         steps_per_epoch: int,
         warmup_steps: int = 0,
+        warmup_epochs: float = 0.0,
         factor: float = 0.1,
         patience: int = 1,
     ) -> None:
         super().__init__(
-            optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup_steps=warmup_steps
+            optimizer,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            warmup_steps=warmup_steps,
+            warmup_epochs=warmup_epochs,
         )
         self._scheduler = lr_scheduler.ReduceLROnPlateau(
             self._unwarmed, mode="max", factor=factor, patience=patience, threshold=0.0

@@ -3,19 +3,21 @@
 from time import perf_counter
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from vgray.models.devices import default_device
 from vgray.models.network import Network
 from vgray.recipe import Recipe
-from vgray.training.losses import LOSSES, compute_loss
+from vgray.training.batches import Batch, tuple_batch
+from vgray.training.losses import LOSSES, TupleShape, compute_loss
 from vgray.training.miners import MINERS
 from vgray.training.optimizers import build_optimizer
 from vgray.training.precision import settle_precision
 from vgray.training.process import limited_threads
 
 # On a CPU a few images tell as much as a whole batch, which may take a minute.
-_PLACES_ON_CPU = 8
+_PLACES_ON_CPU, _TUPLES_ON_CPU = 8, 2
 
 
 class Speed(NamedTuple):
@@ -34,10 +36,8 @@ def measure_speed(recipe: Recipe, *, threads: int) -> Speed:
     """
     device = default_device()
     recipe = settle_precision(recipe.with_settings({"backbone.weights": "none"}), device)
-    places = recipe.batch.places
-    if device.type == "cpu":
-        places = min(places, _PLACES_ON_CPU)
-    labels = torch.arange(places).repeat_interleave(recipe.batch.images_per_place).to(device)
+    batch = _batch(recipe, few=device.type == "cpu")
+    labels = torch.from_numpy(batch.labels).to(device)
     images = torch.randint(0, 256, (len(labels), 3, *recipe.image_size), dtype=torch.uint8)
     images = images.to(device, memory_format=torch.channels_last)
     network = Network(recipe).to(device)
@@ -47,7 +47,8 @@ def measure_speed(recipe: Recipe, *, threads: int) -> Speed:
 
     def train() -> None:
         optimizer.zero_grad(set_to_none=True)
-        compute_loss(loss, miner, network(images), labels).backward()  # type: ignore[no-untyped-call]
+        mined = compute_loss(loss, miner, network(images), labels, batch.shape)
+        mined.value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def describe() -> None:
@@ -64,3 +65,15 @@ def measure_speed(recipe: Recipe, *, threads: int) -> Speed:
                 torch.cuda.synchronize()
             speeds.append(len(labels) / (perf_counter() - started))
     return Speed(*speeds)
+
+
+def _batch(recipe: Recipe, *, few: bool) -> Batch:
+    """Return a batch as the recipe's, of as many images or of a few."""
+    mining = recipe.mining
+    if mining.name == "none":
+        places = min(recipe.batch.places, _PLACES_ON_CPU) if few else recipe.batch.places
+        labels = np.arange(places).repeat(recipe.batch.images_per_place)
+        return Batch(np.arange(len(labels)), labels, labels)
+    tuples = min(mining.tuples_per_batch, _TUPLES_ON_CPU) if few else mining.tuples_per_batch
+    shape = TupleShape(mining.positives, mining.negatives, int(recipe.loss.name == "hphn"))
+    return tuple_batch(np.arange(tuples * shape.size), shape)

@@ -15,21 +15,23 @@ from torch import Tensor
 from vgray.errors import UserError
 from vgray.models.checkpoint import TRAINING_STATE, fill_from_checkpoint, save_checkpoint
 from vgray.models.devices import default_device
+from vgray.models.initial import load_initial
 from vgray.models.network import Network
 from vgray.places.augmentation import augment
-from vgray.places.sampling import epoch_batches, trainable_places
 from vgray.recipe import Recipe
-from vgray.retrieval import first_hits, nearest, wilson_interval
+from vgray.training.batches import Batch, build_batches
 from vgray.training.checkpoints import Saved, differences, epoch_folder, read_saved, remove_old
 from vgray.training.clusters import initialise_clusters
 from vgray.training.data import TrainingData
-from vgray.training.losses import LOSSES, compute_loss
+from vgray.training.finite import require_finite_descriptors, require_finite_step
+from vgray.training.losses import LOSSES, compute_loss, violating_tuples
 from vgray.training.miners import MINERS
 from vgray.training.optimizers import build_optimizer
 from vgray.training.precision import settle_precision
 from vgray.training.process import limited_threads, peak_memory_mb, seed_everything
 from vgray.training.run_folder import locked
 from vgray.training.schedules import SCHEDULES
+from vgray.training.validation import score
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +39,6 @@ OnStep = Callable[[int, int, int, int], None]
 """Called after each step with: epoch, steps done, steps in all, images trained in the epoch."""
 
 _BLOCK = 64  # images described at once in validation
-
-
-class TrainingDiverged(Exception):  # noqa: N818 (an outcome of training, not a fault in it)
-    """The loss, a gradient or a descriptor is no longer a finite number."""
 
 
 def train(
@@ -74,10 +72,15 @@ def train(
         last step), ``recall@N`` in percent for each N of the recipe, the 95 % interval
         ``recall@1_low`` and ``recall@1_high``, ``num_queries``, ``num_batches``, ``seconds``,
         ``train_seconds``, ``images_per_s`` (trained), ``peak_memory_mb`` (of the device; on a CPU
-        of the process), and, for the first epoch that a call trains, ``seconds_to_first_step``.
+        of the process), ``threads`` (of torch), and, for the first epoch that a call trains,
+        ``seconds_to_first_step``. With a miner also ``kept_per_batch`` (pairs or triplets that it
+        left, on average); with tuples what :meth:`TupleMiner.metrics` says, and
+        ``violating_tuples``, the percent of those trained on with a negative nearer to the query
+        than every positive. ``train_seconds`` and ``images_per_s`` are without ``mining_seconds``.
+        ``warning`` is a sentence that a user should know, in the first epoch that it is true of.
 
     Raises:
-        TrainingDiverged: a number is no longer finite.
+        TrainingDiverged: a number is no longer finite (:mod:`vgray.training.finite`).
         UserError: the folder holds a training of another recipe or other data; the weights cannot
             be had; there are too few places for one batch.
         OSError: another process trains in the folder, or it cannot be written.
@@ -114,7 +117,10 @@ def _train(
             if evaluate_untrained and not history:
                 extra = {"recall@1_untrained": trainer.evaluate()["recall@1"]}
             for epoch in range(len(history) + 1, recipe.epochs + 1):
-                history = [*history, trainer.run_epoch(epoch) | extra]
+                metrics = trainer.run_epoch(epoch) | extra
+                if any(metrics.get("warning") == before.get("warning") for before in history):
+                    metrics.pop("warning", None)  # said once
+                history = [*history, metrics]
                 extra = {}
                 trainer.save(epoch_folder(folder, epoch), history)
                 remove_old(folder, history)
@@ -147,19 +153,27 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(device)
         seed_everything(recipe.seed, 0)
         # What a checkpoint fills needs no weights, whose file may be gone by now.
-        self.network = Network(recipe, load_weights=checkpoint is None).to(device)
+        is_new = checkpoint is None and recipe.init_from is None
+        self.network = Network(recipe, load_weights=is_new).to(device)
         self.optimizer = build_optimizer(self.network, recipe)
         self.loss = LOSSES[recipe.loss.name](**recipe.loss.arguments()).to(device)
         self.miner = MINERS[recipe.miner.name](**recipe.miner.arguments())
+        self.batches = build_batches(recipe, data, threads)
         self.schedule = SCHEDULES[recipe.schedule.name](
             self.optimizer,
             epochs=recipe.epochs,
-            steps_per_epoch=len(self._batches(1)),
+            steps_per_epoch=self.batches.num_batches,
             **recipe.schedule.arguments(),
         )
+        self._ranks: NDArray[np.int64] | None = None
+        self._epoch = 0
         if checkpoint is not None:
             self._restore(checkpoint)
-        else:
+            return
+        has_clusters = False
+        if recipe.init_from is not None:
+            has_clusters = load_initial(self.network, recipe.init_from).aggregator
+        if not has_clusters:
             initialise_clusters(self.network, self._images, data.train_rows, recipe.seed, threads)
 
     def save(self, checkpoint: Path, history: list[dict[str, Any]]) -> None:
@@ -168,15 +182,17 @@ class Trainer:
             "epoch": history[-1]["epoch"],
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "batches": self.batches.state_dict(),
         }
         metrics = {"data": self.data.fingerprint, "history": history}
-        save_checkpoint(checkpoint, self.network, metrics, state)
+        save_checkpoint(checkpoint, self.network, metrics, state, self._ranks)
 
     def _restore(self, checkpoint: Path) -> None:
         fill_from_checkpoint(self.network, checkpoint)
         state = torch.load(checkpoint / TRAINING_STATE, map_location="cpu", weights_only=True)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.batches.load_state_dict(state.get("batches", {}))
         logger.info("going on after epoch %d from %s", state["epoch"], checkpoint)
 
     def run_epoch(self, epoch: int) -> dict[str, Any]:
@@ -187,6 +203,7 @@ class Trainer:
         self.schedule.end_epoch(metrics["recall@1"])
         metrics["seconds"] = perf_counter() - started
         metrics["peak_memory_mb"] = peak_memory_mb(self.device)
+        metrics["threads"] = torch.get_num_threads()
         logger.info(
             "epoch %d: loss %.4f, recall@1 %.1f, %.1f s, %.0f images/s",
             *(metrics[k] for k in ("epoch", "loss", "recall@1", "seconds", "images_per_s")),
@@ -195,38 +212,64 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         started = perf_counter()
-        batches = self._batches(epoch)
-        extra: dict[str, float] = {}
+        num_batches, batches = self.batches.epoch(epoch, self._describe_training)
+        extra: dict[str, Any] = {}
         losses: list[float] = []
-        num_images, lr = 0, 0.0
+        kept: list[int] = []
+        num_images, num_tuples, lr, step = 0, 0, 0.0, 0
+        violating = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._epoch = epoch
         self.network.train()
-        images, labels = self._load(batches[0])
-        for step, rows in enumerate(batches):
+        following = self._load_next(batches)
+        while following is not None:
+            batch, images, labels = following
             lr = self.optimizer.param_groups[0]["lr"]
             images = augment(
-                images, self.recipe.augmentation, seed=self.recipe.seed, epoch=epoch, step=step
+                images,
+                self.recipe.augmentation,
+                seed=self.recipe.seed,
+                epoch=epoch,
+                step=step,
+                groups=batch.groups,
+                queries=batch.queries,
             )
-            loss = compute_loss(self.loss, self.miner, self.network(images), labels)
+            described = self.network(images)
+            mined = compute_loss(self.loss, self.miner, described, labels, batch.shape)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            mined.value.backward()  # type: ignore[no-untyped-call]
             gradient = self._gradient_size()
             self.optimizer.step()
             self.schedule.end_step()
             # Read from disk while a GPU is still at work: the way back has not been waited for.
-            if step + 1 < len(batches):
-                images, labels = self._load(batches[step + 1])
-            losses.append(self._require_finite(loss, gradient, epoch, step, lr))
+            following = self._load_next(batches)
+            losses.append(require_finite_step(mined.value, gradient, self.recipe, epoch, step, lr))
+            if mined.kept is not None:
+                kept.append(mined.kept)
+            if batch.shape is not None:
+                violating += violating_tuples(described, batch.shape)
+                num_tuples += len(batch.rows) // batch.shape.size
             if self._started is not None:
                 extra["seconds_to_first_step"] = perf_counter() - self._started
                 self._started = None
-            num_images += len(rows)
+            num_images += len(batch.rows)
+            step += 1
             if self._progress is not None:
-                self._progress(epoch, step + 1, len(batches), num_images)
-        seconds = perf_counter() - started
+                self._progress(epoch, step, num_batches, num_images)
+        extra |= self.batches.metrics()
+        if num_tuples:
+            extra["violating_tuples"] = 100 * violating.item() / num_tuples
+        if kept:
+            extra["kept_per_batch"] = math.fsum(kept) / len(kept)
+            if not any(kept):
+                extra["warning"] = (
+                    f"the miner {self.recipe.miner.name} kept nothing in any batch, so nothing was "
+                    "learned in this epoch; loosen it, or give miner.name none"
+                )
+        seconds = perf_counter() - started - extra.get("mining_seconds", 0.0)
         return {
             "loss": math.fsum(losses) / len(losses),
             "lr": lr,
-            "num_batches": len(batches),
+            "num_batches": len(losses),
             "train_seconds": seconds,
             "images_per_s": num_images / seconds,
             **extra,
@@ -234,17 +277,20 @@ class Trainer:
 
     def evaluate(self, epoch: int = 0) -> dict[str, Any]:
         """Return recall on the validation split, with its interval; ``epoch`` is for messages."""
-        database = self._describe(self.data.database_rows, epoch)
-        queries = self._describe(self.data.query_rows, epoch)
-        ns = self.recipe.evaluation.recall_at
-        # A database of fewer images than N is ranked as a whole.
-        ranked = nearest(database, queries, min(max(ns), len(database)), threads=self._threads)
-        hits = first_hits(ranked, self.data.positives)
-        found = {n: int(((hits >= 0) & (hits < n)).sum()) for n in ns}
-        low, high = wilson_interval(found[1], len(queries))
-        recalls = {f"recall@{n}": 100 * found[n] / len(queries) for n in ns}
-        interval = {"recall@1_low": low, "recall@1_high": high}
-        return {**recalls, **interval, "num_queries": len(queries)}
+        described = [
+            self._describe(rows, epoch) for rows in (self.data.database_rows, self.data.query_rows)
+        ]
+        metrics, self._ranks = score(
+            *described,
+            self.data.positives,
+            recall_at=self.recipe.evaluation.recall_at,
+            threads=self._threads,
+        )
+        return metrics
+
+    def _describe_training(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the descriptors (len(rows), D) of rows of the training split, as they are now."""
+        return self._describe(self.data.train_rows[rows], self._epoch)
 
     def _describe(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.float32]:
         """Return the descriptors (len(rows), D) of rows of the store."""
@@ -253,42 +299,16 @@ class Trainer:
             for start in range(0, len(rows), _BLOCK):
                 images = self._images(rows[start : start + _BLOCK])
                 described[start : start + _BLOCK] = network(images).cpu().numpy()
-        if not np.isfinite(described).all():
-            raise TrainingDiverged(
-                f"epoch {epoch}: a descriptor is not finite with {self._optimizer_text()}; "
-                "lower optimizer.lr"
-            )
+        require_finite_descriptors(described, self.recipe, epoch)
         return described
 
-    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
-        batch = self.recipe.batch
-        batches = epoch_batches(
-            self.data.place_ids,
-            self.data.positions_m,
-            places_per_batch=batch.places,
-            images_per_place=batch.images_per_place,
-            min_images_per_place=batch.min_images_per_place,
-            min_distance_m=batch.min_distance_m,
-            seed=self.recipe.seed,
-            epoch=epoch,
-        )
-        if not batches:
-            least = batch.min_images_per_place
-            if trainable_places(self.data.place_ids, least) >= 2:
-                raise UserError(
-                    f"batch.min_distance_m: no two places of the data are {batch.min_distance_m:g} "
-                    "m apart, so none may share a batch; lower it"
-                )
-            raise UserError(
-                f"batch.min_images_per_place: the data has no two places with "
-                f"{least} or more images; lower it, or give more images"
-            )
-        return batches
-
-    def _load(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return the images (B, 3, H, W) and labels (B,) of rows of the training data."""
-        labels = torch.from_numpy(self.data.place_ids[chosen])
-        return self._images(self.data.train_rows[chosen]), labels.to(self.device)
+    def _load_next(self, batches: Iterator[Batch]) -> tuple[Batch, Tensor, Tensor] | None:
+        """Return the next batch with its images (B, 3, H, W) and labels (B,); None at the end."""
+        batch = next(batches, None)
+        if batch is None:
+            return None
+        labels = torch.from_numpy(batch.labels).to(self.device)
+        return batch, self._images(self.data.train_rows[batch.rows]), labels
 
     def _images(self, rows: NDArray[np.int64]) -> Tensor:
         # (B, H, W, 3) in memory is what channels-last means, so the permutation copies nothing.
@@ -300,22 +320,6 @@ class Trainer:
     def _gradient_size(self) -> Tensor:
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
-
-    def _require_finite(
-        self, loss: Tensor, gradient: Tensor, epoch: int, step: int, lr: float
-    ) -> float:
-        value, size = torch.stack([loss.detach().float(), gradient.float()]).tolist()
-        if math.isfinite(value) and math.isfinite(size):
-            return float(value)
-        what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is not finite"
-        raise TrainingDiverged(
-            f"epoch {epoch}, step {step + 1}: {what} (loss {value:.4g}) with "
-            f"{self._optimizer_text()}, lr {lr:.3g} at this step; lower optimizer.lr"
-        )
-
-    def _optimizer_text(self) -> str:
-        optimizer = self.recipe.optimizer
-        return f"optimizer {optimizer.name}, optimizer.lr {optimizer.lr:g}"
 
 
 def _require_same(recipe: Recipe, data: TrainingData, folder: Path, saved: Saved) -> None:

@@ -1,0 +1,423 @@
+"""Mined tuples against brute force, in made-up cities whose descriptors are random."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vgray.recipe.losses import (
+    FullMining,
+    Mining,
+    MslsWeightedMining,
+    NoMining,
+    PartialMining,
+    RandomMining,
+)
+from vgray.training import TrainingData
+from vgray.training import mining as mining_module
+from vgray.training.mining import TupleMiner
+
+MININGS = {
+    "random": RandomMining,
+    "partial": PartialMining,
+    "full": FullMining,
+    "msls_weighted": MslsWeightedMining,
+}
+SMALL = {"negatives": 5, "tuples_per_batch": 4, "queries_per_epoch": 20, "cache_refresh_rate": 8}
+
+
+def mining(name: str, **settings: float) -> Mining:
+    if name == "random":
+        settings.pop("pool_size", None)
+    return MININGS[name](**{**SMALL, **settings})  # type: ignore[return-value, arg-type]
+
+
+def make_city(
+    squares: TrainingData, seed: int = 0, queries: int = 40, database: int = 60, side_m: float = 100
+) -> TrainingData:
+    """Return the data with another training split: images anywhere in a square, in any order."""
+    rng = np.random.default_rng(seed)
+    size = queries + database
+    is_query = rng.permutation(size) < queries
+    return replace(
+        squares,
+        train_rows=np.arange(size),
+        place_ids=np.arange(size),
+        positions_m=rng.uniform(0, side_m, (size, 2)),
+        is_query=is_query,
+        is_database=~is_query,
+        is_night=is_query & (rng.random(size) < 0.5),
+        is_sideways=is_query,
+    )
+
+
+class Describer:
+    """Random descriptors, others in every refresh, and what was asked for."""
+
+    def __init__(self, size: int, seed: int = 0, changes: bool = True) -> None:
+        self.rng = np.random.default_rng([99, seed])
+        self.size, self.changes = size, changes
+        self.calls: list[NDArray[np.int64]] = []
+        self.table = self.made()
+
+    def made(self) -> NDArray[np.float32]:
+        return self.rng.standard_normal((self.size, 8)).astype(np.float32)
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert rows.dtype == np.int64
+        assert (np.diff(rows) > 0).all()
+        self.calls.append(rows)
+        if self.changes:
+            self.table = self.made()
+        return self.table[rows]
+
+    def distances(self, query: int, rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        return np.linalg.norm(self.table[rows].astype(np.float64) - self.table[query], axis=1)
+
+
+def tuples_of(miner: TupleMiner, epoch: int, describe: Describer) -> Iterator[NDArray[np.int64]]:
+    """Yield each tuple while the table is still that of its refresh."""
+    size = 1 + miner.positives + miner.negatives + miner.others
+    for batch in miner.epoch(epoch, describe):
+        yield from batch.reshape(-1, size)
+
+
+def gaps(data: TrainingData, one: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the metres from an image to others."""
+    return np.linalg.norm(data.positions_m[others] - data.positions_m[one], axis=1)
+
+
+def in_order(rows: NDArray[np.int64], distances: NDArray[np.floating]) -> list[int]:
+    return rows[np.argsort(distances, kind="stable")].tolist()
+
+
+@pytest.mark.parametrize("name", MININGS)
+@pytest.mark.parametrize("positives", [1, 3])
+def test_positives_are_the_nearest_and_negatives_the_hardest(
+    squares: TrainingData, name: str, positives: int
+) -> None:
+    data = make_city(squares)
+    # With a pool as large as the database, both kinds of pool are all of it.
+    miner = TupleMiner(mining(name, pool_size=60, positives=positives), data, seed=3)
+    describe = Describer(100)
+    database = np.flatnonzero(data.is_database)
+    seen = repeated = 0
+    for query, *rest in tuples_of(miner, 1, describe):
+        assert data.is_query[query]
+        near = database[gaps(data, query, database) <= 10]
+        best = in_order(near, describe.distances(query, near))[:positives]
+        repeated += len(best) < positives
+        assert rest[:positives] == best + best[:1] * (positives - len(best))
+        far = database[gaps(data, query, database) > 25]
+        negatives = rest[positives:]
+        assert set(negatives) <= set(far.tolist())
+        if name != "random":
+            assert negatives == in_order(far, describe.distances(query, far))[:5]
+        seen += 1
+    assert seen == 20
+    assert len(describe.calls) == 3
+    assert repeated > 0 or positives == 1
+    assert miner.metrics()["num_tuples"] == 20
+
+
+@pytest.mark.parametrize("name", ["partial", "msls_weighted"])
+def test_all_queries_of_a_refresh_share_a_pool(squares: TrainingData, name: str) -> None:
+    data = make_city(squares)
+    miner = TupleMiner(mining(name, pool_size=25, queries_per_epoch=8, negatives=4), data, seed=1)
+    describe = Describer(100)
+    tuples = list(tuples_of(miner, 1, describe))
+    (described,) = describe.calls
+    assert miner.negatives == 4
+    pool = np.unique([row for one in tuples for row in one[2:]])
+    assert 5 < len(pool) <= 25
+    assert set(pool.tolist()) <= set(described.tolist())
+    for query, _, *negatives in tuples:
+        far = pool[gaps(data, query, pool) > 25]
+        assert negatives == in_order(far, describe.distances(query, far))[:4]
+
+
+def test_a_pool_without_enough_negatives_is_filled_up(squares: TrainingData) -> None:
+    data = make_city(squares)
+    miner = TupleMiner(mining("partial", pool_size=2), data, seed=1)
+    describe = Describer(100)
+    described = 0
+    for query, _, *negatives in tuples_of(miner, 1, describe):
+        assert len(set(negatives)) == 5
+        assert (gaps(data, query, np.array(negatives)) > 25).all()
+        described += np.isin(negatives, describe.calls[-1]).sum() < 5
+    assert described > 0  # others than those of the pool, so not described
+
+
+def test_random_negatives_are_any_and_not_described(squares: TrainingData) -> None:
+    data = make_city(squares)
+    miner = TupleMiner(mining("random"), data, seed=1)
+    describe = Describer(100)
+    tuples = [one for epoch in range(1, 31) for one in tuples_of(miner, epoch, describe)]
+    database = np.flatnonzero(data.is_database)
+    for query in np.unique([one[0] for one in tuples]):
+        used = {row for one in tuples if one[0] == query for row in one[2:]}
+        far = database[gaps(data, query, database) > 25].tolist()
+        assert used <= set(far)
+        assert len(used) > len(far) / 2
+    queries = sum(
+        len(np.intersect1d(rows, np.flatnonzero(data.is_query))) for rows in describe.calls
+    )
+    assert queries == len(tuples)
+    most = max(len(rows) for rows in describe.calls)
+    assert most < 8 + 30  # the queries and their positives
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_full_mining_remembers_the_hardest(squares: TrainingData, changes: bool) -> None:
+    data = make_city(squares)
+    settings = mining("full", pool_size=6, queries_per_epoch=100, cache_refresh_rate=100)
+    miner = TupleMiner(settings, data, seed=1)
+    describe = Describer(100, changes=changes)
+    before: dict[int, set[int]] = {}
+    kept = 0
+    for epoch in range(1, 100):
+        for query, _, *negatives in tuples_of(miner, epoch, describe):
+            # Of what it had and what it has now, it has the hardest.
+            union = np.array(sorted(before.get(query, set()) | set(negatives)))
+            assert negatives == in_order(union, describe.distances(query, union))[:5]
+            kept += bool(before.get(query, set()) & set(negatives))
+            before[query] = set(negatives)
+    assert len(before) == miner.num_queries
+    assert kept > 0
+    if not changes:  # so by and by they are the hardest of the database
+        database = np.flatnonzero(data.is_database)
+        for query, negatives in before.items():
+            far = database[gaps(data, query, database) > 25]
+            assert negatives == set(in_order(far, describe.distances(query, far))[:5])
+
+
+@pytest.mark.parametrize("name", MININGS)
+def test_an_interrupted_training_goes_on_with_the_same_tuples(
+    squares: TrainingData, name: str
+) -> None:
+    data = make_city(squares)
+    made = mining(name, pool_size=10)
+
+    def epochs(miner: TupleMiner, *numbers: int) -> list[list[int]]:
+        describe = Describer(100, changes=False)
+        return [one.tolist() for n in numbers for one in tuples_of(miner, n, describe)]
+
+    whole = epochs(TupleMiner(made, data, others=1, seed=1), 1, 2, 3)
+    first = TupleMiner(made, data, others=1, seed=1)
+    assert epochs(first, 1, 2) == whole[:40]
+    second = TupleMiner(made, data, others=1, seed=1)
+    second.load_state_dict(first.state_dict())
+    assert epochs(second, 3) == whole[40:]
+    forgetful = TupleMiner(made, data, others=1, seed=1)
+    assert (epochs(forgetful, 3) == whole[40:]) == (name != "full")
+    assert epochs(TupleMiner(made, data, others=1, seed=2), 1) != whole[:20]
+    assert whole[:20] != whole[20:40]
+
+
+def test_state_is_loaded_from_a_file_and_of_the_same_mining(
+    squares: TrainingData, tmp_path: object
+) -> None:
+    data = make_city(squares)
+    miner = TupleMiner(mining("full"), data, seed=0)
+    list(miner.epoch(1, Describer(100)))
+    torch.save(miner.state_dict(), f"{tmp_path}/state.pt")
+    state = torch.load(f"{tmp_path}/state.pt", weights_only=True)
+    other = TupleMiner(mining("full"), data, seed=0)
+    other.load_state_dict(state)
+    assert torch.equal(other.state_dict()["last_negatives"], miner.state_dict()["last_negatives"])
+    for wrong in (mining("partial"), mining("full", negatives=4)):
+        with pytest.raises(ValueError, match="expected the state"):
+            TupleMiner(wrong, data, seed=0).load_state_dict(state)
+
+
+def test_images_are_described_when_the_refresh_begins(squares: TrainingData) -> None:
+    miner = TupleMiner(mining("partial"), make_city(squares), seed=0)
+    describe = Describer(100)
+    calls = [len(describe.calls) for _ in miner.epoch(1, describe)]
+    assert calls == [1, 1, 2, 2, 3]  # 8 queries, 8, and the 4 that are left, 4 in a batch
+    assert miner.num_batches == 5
+    assert [len(batch) for batch in miner.epoch(2, describe)] == [4 * 7] * 5
+
+
+def test_a_refresh_ends_with_a_smaller_batch(squares: TrainingData) -> None:
+    miner = TupleMiner(mining("full", tuples_per_batch=3), make_city(squares), seed=0)
+    sizes = [len(batch) // 7 for batch in miner.epoch(1, Describer(100))]
+    assert sizes == [3, 3, 2, 3, 3, 2, 3, 1]
+    assert miner.num_batches == len(sizes)
+
+
+def test_rare_queries_are_drawn_more_often(squares: TrainingData) -> None:
+    data = make_city(squares)
+    rare = np.flatnonzero(data.is_query)[:4]
+    data = replace(
+        data, is_night=np.isin(np.arange(100), rare), is_sideways=np.zeros(100, dtype=bool)
+    )
+
+    def share(name: str) -> float:
+        miner = TupleMiner(mining(name, queries_per_epoch=1, pool_size=9), data, seed=0)
+        describe = Describer(100)
+        drawn = [one[0] for n in range(300) for one in tuples_of(miner, n, describe)]
+        return float(np.isin(drawn, rare).mean())
+
+    kept = TupleMiner(mining("partial"), data, seed=0).num_queries
+    assert share("partial") == pytest.approx(4 / kept, abs=0.06)
+    night = 4 * (1 + kept / 4)
+    assert share("msls_weighted") == pytest.approx(night / (night + kept - 4), abs=0.1)
+
+
+def test_the_other_shows_neither_the_query_nor_a_negative(squares: TrainingData) -> None:
+    data = make_city(squares, side_m=300, queries=100, database=200)
+    miner = TupleMiner(mining("partial", soft_positive_distance_m=30), data, others=1, seed=0)
+    others = []
+    for one in tuples_of(miner, 1, Describer(300)):
+        *rest, other = one
+        assert data.is_database[other]
+        query, negatives = rest[0], rest[2:]
+        assert (gaps(data, other, np.array([query, *negatives])) > 30).all()
+        others.append(other)
+    assert len(set(others)) > 10
+
+
+def line(squares: TrainingData, queries: list[float], database: list[float]) -> TrainingData:
+    """Return the data with a training split along a road."""
+    east = np.array([*queries, *database])
+    size = len(east)
+    is_query = np.arange(size) < len(queries)
+    return replace(
+        squares,
+        train_rows=np.arange(size),
+        place_ids=np.arange(size),
+        positions_m=np.stack([east, np.zeros(size)], axis=1),
+        is_query=is_query,
+        is_database=~is_query,
+        is_night=is_query,
+        is_sideways=is_query,
+    )
+
+
+@pytest.mark.parametrize(("others", "negatives"), [(0, 3), (1, 2)])
+@pytest.mark.parametrize("name", MININGS)
+def test_what_is_larger_than_the_data_is_cut_down(
+    squares: TrainingData,
+    name: str,
+    others: int,
+    negatives: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = line(squares, [0, 1, 100, 500], [0, 5, 100, 101, 200])
+    with caplog.at_level(logging.INFO):
+        miner = TupleMiner(MININGS[name](), data, others=others, seed=0)  # type: ignore[arg-type]
+    assert (miner.num_queries, miner.num_dropped, miner.num_batches) == (3, 1, 1)
+    assert miner.negatives == negatives
+    (message,) = caplog.messages
+    assert "1 queries with no positive within 10 m" in message
+    assert f"negatives 10 to {negatives}, queries_per_epoch 5000 to 3" in message
+    assert ("pool_size 1000 to 5" in message) == (name != "random")
+    (batch,) = miner.epoch(1, Describer(9))
+    tuples = batch.reshape(3, -1)
+    assert sorted(tuples[:, 0].tolist()) == [0, 1, 2]
+    for query, _, *far in tuples.tolist():
+        assert len(set(far)) == 3
+        assert set(far) <= ({6, 7, 8} if query < 2 else {4, 5, 8})
+    assert miner.metrics()["dropped_queries"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("random", 6), ("partial", 11), ("full", 27), ("msls_weighted", 11)]
+)
+def test_described_images_are_foreseen(squares: TrainingData, name: str, most: int) -> None:
+    data = line(squares, [0, 100, 200], [*range(0, 9000, 100)])
+    miner = TupleMiner(mining(name, pool_size=5, negatives=2), data, seed=0)
+    assert miner.described_per_epoch == most
+    describe = Describer(93)
+    for epoch in (1, 2, 3):
+        list(miner.epoch(epoch, describe))
+    sizes = [len(rows) for rows in describe.calls]
+    assert max(sizes) <= most
+    assert max(sizes) > most - 5  # some are drawn twice
+
+
+def test_blocks_change_nothing(squares: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_city(squares)
+
+    def tuples() -> list[list[int]]:
+        miner = TupleMiner(mining("full"), data, seed=0, threads=1)
+        return [batch.tolist() for batch in miner.epoch(1, Describer(100))]
+
+    whole = tuples()
+    monkeypatch.setattr(mining_module, "_BLOCK", 200)  # two or three queries at once
+    assert tuples() == whole
+
+
+def test_a_tuple_with_a_single_negative_repeats_it(squares: TrainingData) -> None:
+    data = line(squares, [0], [0, 100])
+    miner = TupleMiner(PartialMining(), data, others=1, seed=0)
+    (batch,) = miner.epoch(1, Describer(3))
+    assert batch.tolist() == [0, 1, 2, 2]
+
+
+def test_the_other_need_not_be_far_where_nothing_is(squares: TrainingData) -> None:
+    data = line(squares, [0], [0, 100, 101, 102])
+    miner = TupleMiner(PartialMining(negatives=2), data, others=1, seed=0)
+    (batch,) = miner.epoch(1, Describer(5))
+    assert sorted(batch[2:].tolist()) == [2, 3, 4]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 10**6),
+    name=st.sampled_from(list(MININGS)),
+    others=st.integers(0, 1),
+    positives=st.integers(1, 3),
+    negatives=st.integers(1, 12),
+    pool=st.integers(1, 80),
+)
+def test_invariants(
+    squares: TrainingData,
+    seed: int,
+    name: str,
+    others: int,
+    positives: int,
+    negatives: int,
+    pool: int,
+) -> None:
+    data = make_city(squares, seed, queries=15, database=30, side_m=60)
+    made = mining(name, positives=positives, negatives=negatives, pool_size=pool)
+    miner = TupleMiner(made, data, others=others, seed=seed)
+    describe = Describer(45, seed)
+    seen = 0
+    for epoch in (1, 2):
+        for query, *rest in tuples_of(miner, epoch, describe):
+            assert data.is_query[query]
+            assert data.is_database[rest].all()
+            assert (gaps(data, query, np.array(rest[:positives])) <= 10).all()
+            far = rest[positives:]
+            assert (gaps(data, query, np.array(far)) > 25).all()
+            chosen = far[: miner.negatives]
+            assert len(set(chosen)) == len(chosen) == miner.negatives <= negatives
+            seen += 1
+    metrics = miner.metrics()
+    assert seen == 2 * metrics["num_tuples"] == 2 * min(20, miner.num_queries)
+    assert metrics["dropped_queries"] == 15 - miner.num_queries
+    sizes = [len(rows) for rows in describe.calls]
+    assert sum(sizes) <= 2 * miner.described_per_epoch
+    database = [data.is_database[rows].sum() for rows in describe.calls[len(sizes) // 2 :]]
+    assert metrics["mining_pool"] == pytest.approx(np.mean(database))
+    assert metrics["mining_seconds"] > 0
+
+
+def test_refuses(squares: TrainingData) -> None:
+    with pytest.raises(ValueError, match="no tuples of mining none"):
+        TupleMiner(NoMining(), squares, seed=0)
+    with pytest.raises(ValueError, match="2 others"):
+        TupleMiner(RandomMining(), squares, others=2, seed=0)
+    with pytest.raises(ValueError, match="no epoch"):
+        TupleMiner(RandomMining(), squares, seed=0).metrics()
