@@ -1,4 +1,4 @@
-"""Check a dataset, make one of a city that does not exist, or import published weights."""
+"""Check a dataset, make a demo city, preview augmentation, or import published weights."""
 
 import dataclasses
 import json
@@ -16,10 +16,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vgray.console import user_errors
+from search_spaces.demo import DEMO_SETTINGS
+from vgray.console import demo_city as default_city
+from vgray.console import parse_settings, user_errors
 from vgray.errors import UserError
 from vgray.places import Report, load_manifest
 from vgray.places import check as check_dataset
+from vgray.places.files import local_or_uri
+from vgray.recipe import Recipe
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -79,6 +83,47 @@ def demo_city(
         generate(settings, out, progress=step)
     print(f"wrote {out}")
     _next(str(out))
+
+
+@app.command("preview")
+@user_errors()
+def preview_augmentation(
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe's JSON file. Default: the default recipe.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, as in augmentation.brightness=0.1-0.3."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Photos with positions. Left out: the demo city.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write; an older one is replaced.")] = Path(
+        "preview.png"
+    ),
+    images: Annotated[int, typer.Option(min=1, max=100, help="Number of images to show.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws otherwise.")] = 0,
+) -> None:
+    """Show what a recipe's augmentation does: a sheet of training images, before and after."""
+    base = Recipe().with_settings(DEMO_SETTINGS if data is None else {})
+    base = Recipe.from_file(recipe) if recipe is not None else base
+    chosen = base.with_settings(parse_settings(set_ or []))
+
+    from vgray.places.preview import describe_augmentation, preview, spread_images
+
+    said = describe_augmentation(chosen.augmentation)
+    manifest = load_manifest(local_or_uri(data or default_city()))
+    sheet = preview(
+        spread_images(manifest, chosen.image_size, images), chosen.augmentation, seed=seed
+    )
+    try:
+        sheet.save(out, format="PNG")
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: cannot be written ({error.strerror}); give a PNG in a folder that exists"
+        ) from None
+    print(f"augmentation: {', '.join(said)}")
+    print(f"wrote {out}")
 
 
 @app.command("import-weights")
