@@ -37,7 +37,11 @@ NAMES = [
 
 def suggest(trial: Any) -> None:
     """Draw an aggregator and the settings that it has."""
-    name = trial.suggest_categorical("aggregator.name", NAMES)
+    suggest_settings(trial, trial.suggest_categorical("aggregator.name", NAMES))
+
+
+def suggest_settings(trial: Any, name: str) -> None:
+    """Draw the settings of one aggregator."""
     if name == "rmac":
         trial.suggest_int("aggregator.levels", 1, 4)
     elif name == "gem":

@@ -77,11 +77,19 @@ LATEST = {
     "vgg16": 4, "efficientnet_b0": 6, "mobilenet_v3_large": 11, "convnext_tiny": 3, "swin_t": 3,
     "cct14_7x2_224": 10, "cct14_7x2_384": 10,
 }  # fmt: skip
+NAMES = [*RESNETS, *LATEST, *WITH_TOKEN]
 
 
 def suggest(trial: Any) -> None:
     """Draw a backbone, where it is cut, which of its blocks learn, and what pools a token."""
-    name = trial.suggest_categorical("backbone.name", [*RESNETS, *LATEST, *WITH_TOKEN])
+    name = trial.suggest_categorical("backbone.name", NAMES)
+    suggest_blocks(trial, name)
+    if name in WITH_TOKEN:
+        trial.suggest_categorical("aggregator.name", ["gem", "salad", "cls"])
+
+
+def suggest_blocks(trial: Any, name: str) -> None:
+    """Draw where one backbone is cut, and which of its blocks learn."""
     if name in RESNETS:
         crop_last = trial.suggest_int("backbone.crop_last", 0, 2)
         trial.suggest_int("backbone.train_from", 0, min(3, 4 - crop_last))
@@ -89,4 +97,3 @@ def suggest(trial: Any) -> None:
         trial.suggest_int("backbone.train_from", 0, LATEST[name])
     else:
         trial.suggest_int("backbone.train_from", 7, 12)
-        trial.suggest_categorical("aggregator.name", ["gem", "salad", "cls"])
