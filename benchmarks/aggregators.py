@@ -19,7 +19,7 @@ import typer
 from search_spaces.demo import DEMO_SETTINGS
 from vgray.console import demo_city, parse_settings, say, user_errors
 from vgray.models import AGGREGATORS, Network, load_model
-from vgray.places import for_training, load_manifest, open_store
+from vgray.places import load_training_data, open_store
 from vgray.recipe import Recipe
 from vgray.training import TrainingData, best_checkpoint, train
 
@@ -41,7 +41,7 @@ def compare(
         )
         names = names or [name for name, cls in AGGREGATORS.items() if not cls.needs_token]
         recipes = [base.with_settings({"aggregator.name": name}) for name in names]
-        manifest = for_training(load_manifest(data or demo_city()))
+        manifest = load_training_data([data or demo_city()])
         store = open_store(manifest, base.image_size)
         prepared = TrainingData.prepare(manifest, store, base.evaluation.distance_m)
         say("| aggregator | dimension | parameters | ms per image | R@1 [95 %] | s per epoch |")

@@ -1,6 +1,5 @@
-"""One training: a recipe and a data set in, the best model of its epochs out."""
+"""One training: a recipe and data sets in, the best model of its epochs out."""
 
-import functools
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -20,11 +19,12 @@ from vgray.console import (
     demo_city,
     parse_settings,
     progress_bar,
+    refuse_given,
     say,
     user_errors,
 )
 from vgray.errors import UserError
-from vgray.recipe import Recipe, with_absolute_paths
+from vgray.recipe import Recipe
 
 
 def train(
@@ -36,10 +36,20 @@ def train(
         typer.Option("--set", help="Change a recipe setting, as in optimizer.lr=1e-4; repeatable."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Photos with positions. Left out: the demo city.")
+        list[str] | None,
+        typer.Option(help="Photos with positions; repeatable. Left out: the demo city."),
     ] = None,
     val: Annotated[
         str | None, typer.Option(help="Validate on this data set instead of on --data's val split.")
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option(help="A checkpoint whose weights a new training starts from.")
+    ] = None,
+    trial: Annotated[
+        str | None, typer.Option(help="Train a trial of a run again, as in runs/NAME#3.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. Default: torch's; a trial's own.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A new folder. Default: runs/train-<date>-<time>.")
@@ -52,69 +62,65 @@ def train(
     with user_errors():
         if resume and out is None:
             raise UserError("--resume: say which training to go on with, as in --resume --out DIR")
-        if val is not None and data is None and not resume:
+        if resume and init_from is not None:
+            raise UserError(
+                "--init-from starts a new training from a model's weights, --resume goes on with "
+                "everything; give one"
+            )
+        if trial is not None:
+            given: dict[str, object] = {"--recipe": recipe, "--data": data or None, "--val": val}
+            given |= {"--set": set_ or None, "--init-from": init_from, "--resume": resume or None}
+            refuse_given(given, f"--trial {trial}")
+        if val is not None and not data and not resume:
             raise UserError(f"--val {val}: give the data set to train on, as in --data DATA")
         settings = parse_settings(set_ or [])
-        base = Recipe().with_settings(DEMO_SETTINGS if data is None else {})
+        if init_from is not None:
+            settings["init_from"] = init_from
+        base = Recipe().with_settings({} if data else DEMO_SETTINGS)
         base = Recipe.from_file(recipe) if recipe is not None else base
         base.with_settings(settings)  # a mistake is said before torch is imported
 
-        from vgray import training
+        from vgray import places, training
         from vgray.models import ensure_network
-        from vgray.places import (
-            fingerprint,
-            for_training,
-            load_manifest,
-            open_store,
-            require_trainable,
-            skipped_images,
-            with_validation,
-        )
-        from vgray.places.files import local_or_uri
-        from vgray.training import run_folder
+        from vgray.training import run_folder, trials
+        from vgray.training.epochs import epoch_line
+        from vgray.training.request import settle
 
         folder = out or Path("runs") / f"train-{datetime.now():%Y%m%d-%H%M%S}"
         earlier = run_folder.read_run(folder) if resume else None
         if earlier is None:
             run_folder.require_new(folder)
         run_folder.require_writable(folder)
-        if earlier is not None and recipe is None:
-            base = Recipe.from_dict(earlier["recipe"])
-        chosen = base.with_settings(settings)
-        files = {"backbone.weights": chosen.backbone.weights, "init_from": chosen.init_from}
-        chosen = chosen.with_settings(with_absolute_paths(files))
-        if earlier is None:  # a checkpoint needs no other weights
-            ensure_network(chosen)
-        place = local_or_uri(data or (earlier["data"]["uri"] if earlier else demo_city()))
-        scored = val or (earlier["data"].get("val") if earlier else None)
-        manifest = load_manifest(place)
-        if scored is not None:
-            scored = local_or_uri(scored)
-            manifest = with_validation(manifest, load_manifest(scored))
-        manifest = for_training(manifest)
-        require = functools.partial(
-            require_trainable,
-            manifest,
-            images_per_place=chosen.batch.images_per_place,
-            min_images=chosen.batch.min_images_per_place,
-            distance_m=chosen.evaluation.distance_m,
-            min_distance_m=chosen.batch.min_distance_m,
+        asked = settle(
+            None if resume and recipe is None else base,
+            settings,
+            data=data,
+            val=val,
+            threads=threads,
+            earlier=earlier,
+            trial=trial,
         )
+        chosen = asked.recipe
+        # A checkpoint needs no other weights.
+        initial = ensure_network(chosen) if earlier is None else None
+        uris = asked.data or [demo_city()]
+        manifest = places.load_training_data(uris, asked.val)
+        asked.require_same_data(places.fingerprint(manifest))
         # Before anything is decoded, which may take hours, and after, without what is unreadable.
-        require()
-        if earlier is not None:
-            run_folder.require_same(earlier, chosen, fingerprint(manifest))
+        places.require_data_for(manifest, [chosen])
         with counting("decoding images") as progress:
-            store = open_store(manifest, chosen.image_size, progress=progress)
-        require(store.readable)
+            store = places.open_store(manifest, chosen.image_size, progress=progress)
+        places.require_data_for(manifest, [chosen], store.readable)
         prepared = training.TrainingData.prepare(manifest, store, chosen.evaluation.distance_m)
-        skipped = skipped_images(manifest, store)
+        skipped = places.skipped_images(manifest, store)
         if earlier is None:
             run_folder.create_run(
                 folder,
                 chosen,
-                data=place,
-                val=scored,
+                data=uris,
+                val=asked.val,
+                threads=asked.threads,
+                trial=asked.trial_name,
                 fingerprint=prepared.fingerprint,
                 num_images=manifest.num_rows,
                 skipped=skipped,
@@ -125,10 +131,24 @@ def train(
             f"{len(prepared.database_rows):,} in the database, "
             f"{len(prepared.query_rows):,} queries, {len(skipped):,} skipped"
         )
+        if chosen.mining.name != "none":
+            queries = places.num_training_queries(manifest, chosen, store.readable)
+            say(
+                f"mining {chosen.mining.name}: {queries.used:,} training queries are used, "
+                f"{queries.dropped:,} dropped for want of a positive or a negative"
+            )
+        if initial is not None and initial.anew:
+            say(f"init_from {chosen.init_from}: what starts anew: {'; '.join(initial.anew)}")
+        history: list[dict[str, Any]] = []
         try:
             with epoch_bar(chosen.epochs) as step:
-                for metrics in training.train(chosen, prepared, folder, progress=step):
+                for metrics in training.train(
+                    chosen, prepared, folder, threads=asked.threads, progress=step
+                ):
+                    history.append(metrics)
                     say(epoch_line(metrics, chosen))
+                    if metrics.get("warning"):
+                        say(f"warning: {metrics['warning']}")
         except KeyboardInterrupt:
             again = f"python jobs/train.py --resume --out {shlex.quote(str(folder))}"
             typer.echo(f"stopped; every finished epoch is kept. Go on: {again}", err=True)
@@ -136,22 +156,12 @@ def train(
         except training.TrainingDiverged as error:
             typer.echo(f"error: {error} (recipe: {folder / run_folder.RUN})", err=True)
             raise typer.Exit(1) from None
+        if asked.trial is not None:
+            say(trials.compare(asked.trial, history))
         best = training.best_checkpoint(folder)
         say(f"model:  {best}")
         code = f"import vgray; print(vgray.load_model({str(best)!r}).describe('photo.jpg'))"
         say(f"next:   python -c {shlex.quote(code)}")
-
-
-def epoch_line(metrics: dict[str, Any], recipe: Recipe) -> str:
-    """Return what an epoch came to, in one line."""
-    ns = recipe.evaluation.recall_at
-    recalls = " ".join(f"@{n} {metrics[f'recall@{n}']:.1f}" for n in ns)
-    return (
-        f"epoch {metrics['epoch']}/{recipe.epochs}: loss {metrics['loss']:.4f}, "
-        f"lr {metrics['lr']:.3g}, recall {recalls} "
-        f"(@1 in [{metrics['recall@1_low']:.1f}, {metrics['recall@1_high']:.1f}]), "
-        f"{metrics['images_per_s']:.0f} images/s, {metrics['seconds']:.1f} s"
-    )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _PACKAGES = (
 def describe(
     recipe: Recipe,
     *,
-    data: str,
+    data: str | Sequence[str],
     fingerprint: str,
     num_images: int,
     num_unreadable: int,
@@ -35,16 +35,17 @@ def describe(
 
     Args:
         recipe: what is trained, or the base of what is.
-        data: where the data set is.
-        fingerprint: of the data set.
-        num_images: how many images it has.
+        data: where the data sets are; of one, the file has its name and no list.
+        fingerprint: of the data.
+        num_images: how many images they have.
         num_unreadable: how many of them cannot be read.
         command: the command line.
     """
+    sets = data_sets(data)
     return {
         "recipe": recipe.to_dict(),
         "data": {
-            "uri": data,
+            "uri": sets[0] if len(sets) == 1 else sets,
             "fingerprint": fingerprint,
             "images": num_images,
             "unreadable": num_unreadable,
@@ -53,6 +54,11 @@ def describe(
         "command": list(command),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def data_sets(uri: str | Sequence[str]) -> list[str]:
+    """Return the data sets of a ``uri``, which is the name of one or a list of them."""
+    return [uri] if isinstance(uri, str) else list(uri)
 
 
 def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:

@@ -9,8 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
@@ -163,6 +166,11 @@ def test_ctrl_c_and_resume_end_with_the_same_recall(
         (["--set", "backbone.weights=none", "--data", "missing"], "missing"),
         (["--resume"], "--resume --out DIR"),
         (["--resume", "--out", "nothing"], "no training in nothing"),
+        (["--resume", "--out", "x", "--init-from", "y"], "--resume goes on with everything; give"),
+        (["--init-from", "missing", "--data", "."], "no such folder; expected one with"),
+        (["--trial", "runs/x#1", "--data", "."], "takes its settings from the run; leave out --da"),
+        (["--trial", "runs/x#1", "--set", "seed=1", "--resume", "--out", "x"], "--set, --resume"),
+        (["--trial", "runs/x#1"], "no runs in runs"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -241,13 +249,97 @@ def test_a_training_set_is_validated_on_another(
     assert call(monkeypatch, tmp_path / "below", "--resume", "--out", "../one") == 0
 
 
+def test_sets_are_combined_and_weights_taken_over(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night = tmp_path / "night"
+    shutil.copytree(city / "images" / "train", night / "images" / "train")
+    options = ["--data", str(city), "--data", str(night), "--set", "epochs=1", *SETTINGS]
+    assert call(monkeypatch, tmp_path, *options, "--out", "one") == 0
+    assert "64 training images, 8 in the database, 4 queries, 2 skipped" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "one" / "run.json").read_text())["data"]
+    assert facts["uri"] == [str(city), str(night)]
+    assert call(monkeypatch, tmp_path, "--resume", "--out", "one") == 0
+    capsys.readouterr()
+
+    options += ["--init-from", "one/epoch-0001", "--set", "aggregator.name=avg"]
+    options += ["--set", "projection.dim=8", "--set", "backbone.weights=pretrained"]
+    assert call(monkeypatch, tmp_path, *options, "--out", "two") == 0
+    assert "what starts anew: projection (projection.weight is" in capsys.readouterr().out
+    recipe = json.loads((tmp_path / "two" / "run.json").read_text())["recipe"]
+    assert recipe["init_from"] == str(tmp_path / "one" / "epoch-0001")
+    shutil.rmtree(tmp_path / "one")  # a training that has begun needs it no more
+    assert call(monkeypatch, tmp_path, "--resume", "--out", "two") == 0
+
+
+def test_tuples_are_trained_on_and_told_of(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(city, data)
+    train = data / "images" / "train"
+    (train / "queries").mkdir()
+    for place in (1, 2):
+        path = next((train / "database").glob(f"*place{place}@*"))
+        path.rename(train / "queries" / path.name)
+    lonely = next((train / "database").glob("*place3@*"))
+    shutil.copy(lonely, train / "queries" / lonely.name.replace("@050", "@055"))
+    options = ["--data", str(data), "--out", "one", "--set", "epochs=1", *SETTINGS]
+    mining = ["--set", "mining.name=partial", "--set", "miner.name=none"]
+    assert call(monkeypatch, tmp_path, *options, *mining) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("mining partial: 2 training queries are used, 1 dropped")
+    assert ", mining " in lines[2] and "% of tuples violating" in lines[2]
+
+
+def test_a_trial_is_trained_again(
+    tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(city), "--out", "first", "--set", "epochs=2", "--set", "seed=5"]
+    assert call(monkeypatch, tmp_path, *options, "--threads", "1", *SETTINGS) == 0
+    facts = json.loads((tmp_path / "first" / "run.json").read_text())
+    newest = tmp_path / "first" / "epoch-0002" / "metrics.json"
+    history = json.loads(newest.read_text())["history"]
+    run = tmp_path / "runs" / "search"
+    run.mkdir(parents=True)
+    options_of_run = {"data": [str(city)], "val": None}
+    (run / "recipe.json").write_text(json.dumps({**facts, "options": options_of_run}))
+    trials = [{"trial": 4, "recipe": json.dumps(facts["recipe"])}]
+    pq.write_table(pa.Table.from_pylist(trials), run / "trials.parquet")
+    epochs = [{"trial": 4, **metrics} for metrics in history]
+    pq.write_table(pa.Table.from_pylist(epochs), run / "epochs.parquet")
+    capsys.readouterr()
+
+    assert call(monkeypatch, tmp_path, "--trial", "runs/search#4", "--out", "again") == 0
+    best = max(history, key=lambda metrics: metrics["recall@1"])["recall@1"]
+    same = f"this training {best:.1f}: the same"
+    assert same in capsys.readouterr().out
+    facts = json.loads((tmp_path / "again" / "run.json").read_text())
+    assert (facts["threads"], facts["recipe"]["seed"]) == (1, 5)
+    assert facts["trial"] == f"{run}#4"
+    assert call(monkeypatch, tmp_path, "--resume", "--out", "again") == 0
+    assert same in capsys.readouterr().out
+
+    facts["data"]["fingerprint"] = "other"
+    (run / "recipe.json").write_text(json.dumps({**facts, "options": options_of_run}))
+    assert call(monkeypatch, tmp_path, "--trial", "runs/search#4", "--out", "third") == 2
+    assert "has changed since the run began" in capsys.readouterr().err
+    assert not (tmp_path / "third").exists()
+
+
 def test_divergence_is_one_line_and_a_failure(
     tmp_path: Path, city: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from vgray.training import trainer
+    from vgray.training.losses import MinedLoss
 
     good = trainer.compute_loss
-    monkeypatch.setattr(trainer, "compute_loss", lambda *batch: good(*batch) * float("inf"))
+
+    def diverge(*batch: Any) -> MinedLoss:
+        made = good(*batch)
+        return made._replace(value=made.value * float("inf"))
+
+    monkeypatch.setattr(trainer, "compute_loss", diverge)
     assert call(monkeypatch, tmp_path, "--data", str(city), "--out", "one", *SETTINGS) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("error: epoch 1, step 1: the loss is")

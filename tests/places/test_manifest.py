@@ -14,12 +14,10 @@ from vgray.errors import UserError
 from vgray.places import (
     SCHEMA,
     fingerprint,
-    for_training,
     layout_of,
     left_out,
     load_manifest,
     root_of,
-    with_validation,
 )
 
 NAMES = (
@@ -185,56 +183,3 @@ def test_neither_torch_nor_ray_is_imported() -> None:
     code = "import sys, vgray.places, vgray.console; print({'torch', 'ray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-GSV = "Images/Boston/Boston_0000007_2015_06_120_42.35_-71.06_pano.JPG"
-
-
-def test_a_training_set_is_validated_on_another(tmp_path: Path) -> None:
-    train = load_manifest(write(tmp_path / "gsv", GSV, "Images/cover.jpg"))
-    city = load_manifest(write(tmp_path / "city", *NAMES, "images/val/queries/none.jpg"))
-    both = with_validation(train, city)
-    assert both.schema.equals(SCHEMA, check_metadata=False)
-    assert both["split"].to_pylist() == ["train", "val", "val"]
-    assert both["path"][0].as_py() == str(tmp_path / "gsv" / GSV)
-    assert root_of(both) == str(tmp_path / "gsv")
-    assert left_out(both) == {
-        "name without a position": [
-            "Images/cover.jpg",
-            str(tmp_path / "city/images/val/queries/none.jpg"),
-        ]
-    }
-    assert with_validation(both, both).equals(both)
-    itself = with_validation(city, city)
-    assert not set(itself["place_id"][:1].to_pylist()) & set(itself["place_id"][1:].to_pylist())
-
-    for table in (both, for_training(both)):
-        moved = {
-            name: Path(shutil.copytree(tmp_path / name, tmp_path / "z" / new, dirs_exist_ok=True))
-            for name, new in (("gsv", "zzz"), ("city", "aaa"))
-        }
-        again = with_validation(*(load_manifest(moved[name]) for name in ("gsv", "city")))
-        assert fingerprint(again) == fingerprint(table)
-    assert fingerprint(with_validation(city, city)) != fingerprint(both)
-
-
-def test_validation_takes_the_only_split_that_can_be_scored(tmp_path: Path) -> None:
-    gsv = load_manifest(write(tmp_path / "gsv", GSV))
-    test_only = write(tmp_path / "city", *(name.replace("/val/", "/test/") for name in NAMES))
-    assert with_validation(gsv, load_manifest(test_only))["split"].to_pylist() == [
-        *("train", "val", "val")
-    ]
-    with pytest.raises(UserError, match="no split with a database and queries"):
-        with_validation(gsv, gsv)
-    write(test_only, *(name.replace("/val/", "/train/") for name in NAMES))
-    with pytest.raises(UserError, match="2 splits with a database and queries"):
-        with_validation(gsv, load_manifest(test_only))
-
-
-def test_test_images_are_not_for_training(tmp_path: Path) -> None:
-    table = load_manifest(
-        write(tmp_path, *NAMES, *(name.replace("/val/", "/test/") for name in NAMES))
-    )
-    kept = for_training(table)
-    assert kept.num_rows == 3 and "test" not in kept["split"].to_pylist()
-    assert kept.schema.metadata == table.schema.metadata

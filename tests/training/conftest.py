@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vgray import Recipe
+from vgray.places.train_split import TrainSplit
 from vgray.training import TrainingData
 
 SIZE = 32
@@ -26,13 +27,15 @@ def make_data(fingerprint: str = "squares", size: int = SIZE) -> TrainingData:
     val = np.concatenate([np.repeat(np.arange(24, 34), 2), np.arange(24, 34)])
     return TrainingData(
         pixels=np.stack([photo(place) for place in (*train, *val)]),
-        train_rows=np.arange(120),
-        place_ids=train,
-        positions_m=np.stack([train * 100.0, np.zeros(120)], axis=1),
-        is_query=np.arange(120) % 5 >= 3,
-        is_database=np.arange(120) % 5 < 3,
-        is_night=np.arange(120) % 10 == 4,
-        is_sideways=np.zeros(120, bool),
+        train=TrainSplit(
+            rows=np.arange(120),
+            place_ids=train,
+            positions_m=np.stack([train * 100.0, np.zeros(120)], axis=1),
+            is_query=np.arange(120) % 5 >= 3,
+            is_database=np.arange(120) % 5 < 3,
+            is_night=np.arange(120) % 10 == 4,
+            is_sideways=np.zeros(120, bool),
+        ),
         database_rows=np.arange(120, 140),
         query_rows=np.arange(140, 150),
         positives=[np.array([2 * i, 2 * i + 1]) for i in range(10)],

@@ -25,7 +25,11 @@ def test_batches_of_places(squares: TrainingData, tiny: Recipe) -> None:
     batch, *others = found
     assert count == batches.num_batches == 1 + len(others) == 3
     assert batch.shape is None and batch.queries is None
-    assert batch.labels.tolist() == batch.groups.tolist() == squares.place_ids[batch.rows].tolist()
+    assert (
+        batch.labels.tolist()
+        == batch.groups.tolist()
+        == squares.train.place_ids[batch.rows].tolist()
+    )
     assert np.unique(batch.labels, return_counts=True)[1].tolist() == [4] * 8
     assert batches.metrics() == {}
 
@@ -46,10 +50,14 @@ def test_batches_of_tuples(squares: TrainingData, tiny: Recipe) -> None:
     for batch in of_epoch:
         assert batch.shape == TupleShape(1, 3, 0)
         tuples = batch.rows.reshape(-1, 5)
-        assert squares.is_query[tuples[:, 0]].all()
-        assert squares.is_database[tuples[:, 1:]].all()
-        assert (squares.place_ids[tuples[:, 0]] == squares.place_ids[tuples[:, 1]]).all()
-        assert (squares.place_ids[tuples[:, :1]] != squares.place_ids[tuples[:, 2:]]).all()
+        assert squares.train.is_query[tuples[:, 0]].all()
+        assert squares.train.is_database[tuples[:, 1:]].all()
+        assert (
+            squares.train.place_ids[tuples[:, 0]] == squares.train.place_ids[tuples[:, 1]]
+        ).all()
+        assert (
+            squares.train.place_ids[tuples[:, :1]] != squares.train.place_ids[tuples[:, 2:]]
+        ).all()
     assert batches.metrics()["num_tuples"] == 48
 
 

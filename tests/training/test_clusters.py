@@ -39,15 +39,15 @@ def test_clusters_are_of_the_training_images_local_features(
     network = Network(recipe.with_settings({"aggregator.name": name, "aggregator.clusters_num": 6}))
     statistics = {k: v.clone() for k, v in network.backbone.state_dict().items()}
     seen: list[int] = []
-    assert initialise_clusters(network, loader(squares, seen), squares.train_rows, 0)
-    assert set(seen) == set(squares.train_rows.tolist())  # fewer than 500: all of them, once
-    assert len(seen) == len(squares.train_rows)
+    assert initialise_clusters(network, loader(squares, seen), squares.train.rows, 0)
+    assert set(seen) == set(squares.train.rows.tolist())  # fewer than 500: all of them, once
+    assert len(seen) == len(squares.train.rows)
     assert network.training
     for key, value in network.backbone.state_dict().items():
         assert torch.equal(value, statistics[key]), key  # in evaluation mode
     # Maps of 4 x 4, fewer than 100 locations: all local features were clustered.
     with network.evaluating():
-        maps = network.local_features(loader(squares, [])(squares.train_rows)).clone()
+        maps = network.local_features(loader(squares, [])(squares.train.rows)).clone()
     local = functional.normalize(maps, dim=1).flatten(2).transpose(1, 2).reshape(-1, maps.shape[1])
     centroids = network.aggregator.centroids.detach()
     nearest = torch.cdist(local, centroids).argmin(dim=1)
@@ -65,7 +65,7 @@ def test_the_seed_decides(recipe: Recipe, squares: TrainingData) -> None:
     def centroids(seed: int) -> Tensor:
         torch.manual_seed(0)
         network = Network(recipe)
-        initialise_clusters(network, loader(squares, []), squares.train_rows, seed)
+        initialise_clusters(network, loader(squares, []), squares.train.rows, seed)
         return network.aggregator.centroids.detach()
 
     assert torch.equal(centroids(1), centroids(1))
@@ -75,21 +75,21 @@ def test_the_seed_decides(recipe: Recipe, squares: TrainingData) -> None:
 def test_large_sets_are_sampled(recipe: Recipe, squares: TrainingData) -> None:
     network = Network(recipe)
     seen: list[int] = []
-    many = np.concatenate([squares.train_rows] * 6)
+    many = np.concatenate([squares.train.rows] * 6)
     initialise_clusters(network, loader(squares, seen), many, 0)
     assert len(seen) == 500
 
 
 def test_nothing_to_do_without_clusters(tiny: Recipe, squares: TrainingData) -> None:
     seen: list[int] = []
-    assert not initialise_clusters(Network(tiny), loader(squares, seen), squares.train_rows, 0)
+    assert not initialise_clusters(Network(tiny), loader(squares, seen), squares.train.rows, 0)
     assert not seen
 
 
 def test_fewer_features_than_clusters(recipe: Recipe, squares: TrainingData) -> None:
     network = Network(recipe.with_settings({"aggregator.clusters_num": 17}))
     with pytest.raises(UserError, match=r"clusters_num: found 17, but .* only 16 local features"):
-        initialise_clusters(network, loader(squares, []), squares.train_rows[:1], 0)
+        initialise_clusters(network, loader(squares, []), squares.train.rows[:1], 0)
 
 
 def test_clusters_are_found_once_and_a_resumed_training_has_them(

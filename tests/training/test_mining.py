@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from vgray.places.train_split import TrainSplit
 from vgray.recipe.losses import (
     FullMining,
     Mining,
@@ -39,15 +40,14 @@ def mining(name: str, **settings: float) -> Mining:
 
 
 def make_city(
-    squares: TrainingData, seed: int = 0, queries: int = 40, database: int = 60, side_m: float = 100
-) -> TrainingData:
+    seed: int = 0, queries: int = 40, database: int = 60, side_m: float = 100
+) -> TrainSplit:
     """Return the data with another training split: images anywhere in a square, in any order."""
     rng = np.random.default_rng(seed)
     size = queries + database
     is_query = rng.permutation(size) < queries
-    return replace(
-        squares,
-        train_rows=np.arange(size),
+    return TrainSplit(
+        rows=np.arange(size),
         place_ids=np.arange(size),
         positions_m=rng.uniform(0, side_m, (size, 2)),
         is_query=is_query,
@@ -88,7 +88,7 @@ def tuples_of(miner: TupleMiner, epoch: int, describe: Describer) -> Iterator[ND
         yield from batch.reshape(-1, size)
 
 
-def gaps(data: TrainingData, one: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+def gaps(data: TrainSplit, one: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the metres from an image to others."""
     return np.linalg.norm(data.positions_m[others] - data.positions_m[one], axis=1)
 
@@ -99,10 +99,8 @@ def in_order(rows: NDArray[np.int64], distances: NDArray[np.floating]) -> list[i
 
 @pytest.mark.parametrize("name", MININGS)
 @pytest.mark.parametrize("positives", [1, 3])
-def test_positives_are_the_nearest_and_negatives_the_hardest(
-    squares: TrainingData, name: str, positives: int
-) -> None:
-    data = make_city(squares)
+def test_positives_are_the_nearest_and_negatives_the_hardest(name: str, positives: int) -> None:
+    data = make_city()
     # With a pool as large as the database, both kinds of pool are all of it.
     miner = TupleMiner(mining(name, pool_size=60, positives=positives), data, seed=3)
     describe = Describer(100)
@@ -127,8 +125,8 @@ def test_positives_are_the_nearest_and_negatives_the_hardest(
 
 
 @pytest.mark.parametrize("name", ["partial", "msls_weighted"])
-def test_all_queries_of_a_refresh_share_a_pool(squares: TrainingData, name: str) -> None:
-    data = make_city(squares)
+def test_all_queries_of_a_refresh_share_a_pool(name: str) -> None:
+    data = make_city()
     miner = TupleMiner(mining(name, pool_size=25, queries_per_epoch=8, negatives=4), data, seed=1)
     describe = Describer(100)
     tuples = list(tuples_of(miner, 1, describe))
@@ -142,8 +140,8 @@ def test_all_queries_of_a_refresh_share_a_pool(squares: TrainingData, name: str)
         assert negatives == in_order(far, describe.distances(query, far))[:4]
 
 
-def test_a_pool_without_enough_negatives_is_filled_up(squares: TrainingData) -> None:
-    data = make_city(squares)
+def test_a_pool_without_enough_negatives_is_filled_up() -> None:
+    data = make_city()
     miner = TupleMiner(mining("partial", pool_size=2), data, seed=1)
     describe = Describer(100)
     described = 0
@@ -154,8 +152,8 @@ def test_a_pool_without_enough_negatives_is_filled_up(squares: TrainingData) -> 
     assert described > 0  # others than those of the pool, so not described
 
 
-def test_random_negatives_are_any_and_not_described(squares: TrainingData) -> None:
-    data = make_city(squares)
+def test_random_negatives_are_any_and_not_described() -> None:
+    data = make_city()
     miner = TupleMiner(mining("random"), data, seed=1)
     describe = Describer(100)
     tuples = [one for epoch in range(1, 31) for one in tuples_of(miner, epoch, describe)]
@@ -174,8 +172,8 @@ def test_random_negatives_are_any_and_not_described(squares: TrainingData) -> No
 
 
 @pytest.mark.parametrize("changes", [False, True])
-def test_full_mining_remembers_the_hardest(squares: TrainingData, changes: bool) -> None:
-    data = make_city(squares)
+def test_full_mining_remembers_the_hardest(changes: bool) -> None:
+    data = make_city()
     settings = mining("full", pool_size=6, queries_per_epoch=100, cache_refresh_rate=100)
     miner = TupleMiner(settings, data, seed=1)
     describe = Describer(100, changes=changes)
@@ -198,10 +196,8 @@ def test_full_mining_remembers_the_hardest(squares: TrainingData, changes: bool)
 
 
 @pytest.mark.parametrize("name", MININGS)
-def test_an_interrupted_training_goes_on_with_the_same_tuples(
-    squares: TrainingData, name: str
-) -> None:
-    data = make_city(squares)
+def test_an_interrupted_training_goes_on_with_the_same_tuples(name: str) -> None:
+    data = make_city()
     made = mining(name, pool_size=10)
 
     def epochs(miner: TupleMiner, *numbers: int) -> list[list[int]]:
@@ -220,10 +216,8 @@ def test_an_interrupted_training_goes_on_with_the_same_tuples(
     assert whole[:20] != whole[20:40]
 
 
-def test_state_is_loaded_from_a_file_and_of_the_same_mining(
-    squares: TrainingData, tmp_path: object
-) -> None:
-    data = make_city(squares)
+def test_state_is_loaded_from_a_file_and_of_the_same_mining(tmp_path: object) -> None:
+    data = make_city()
     miner = TupleMiner(mining("full"), data, seed=0)
     list(miner.epoch(1, Describer(100)))
     torch.save(miner.state_dict(), f"{tmp_path}/state.pt")
@@ -236,8 +230,8 @@ def test_state_is_loaded_from_a_file_and_of_the_same_mining(
             TupleMiner(wrong, data, seed=0).load_state_dict(state)
 
 
-def test_images_are_described_when_the_refresh_begins(squares: TrainingData) -> None:
-    miner = TupleMiner(mining("partial"), make_city(squares), seed=0)
+def test_images_are_described_when_the_refresh_begins() -> None:
+    miner = TupleMiner(mining("partial"), make_city(), seed=0)
     describe = Describer(100)
     calls = [len(describe.calls) for _ in miner.epoch(1, describe)]
     assert calls == [1, 1, 2, 2, 3]  # 8 queries, 8, and the 4 that are left, 4 in a batch
@@ -245,15 +239,15 @@ def test_images_are_described_when_the_refresh_begins(squares: TrainingData) -> 
     assert [len(batch) for batch in miner.epoch(2, describe)] == [4 * 7] * 5
 
 
-def test_a_refresh_ends_with_a_smaller_batch(squares: TrainingData) -> None:
-    miner = TupleMiner(mining("full", tuples_per_batch=3), make_city(squares), seed=0)
+def test_a_refresh_ends_with_a_smaller_batch() -> None:
+    miner = TupleMiner(mining("full", tuples_per_batch=3), make_city(), seed=0)
     sizes = [len(batch) // 7 for batch in miner.epoch(1, Describer(100))]
     assert sizes == [3, 3, 2, 3, 3, 2, 3, 1]
     assert miner.num_batches == len(sizes)
 
 
-def test_rare_queries_are_drawn_more_often(squares: TrainingData) -> None:
-    data = make_city(squares)
+def test_rare_queries_are_drawn_more_often() -> None:
+    data = make_city()
     rare = np.flatnonzero(data.is_query)[:4]
     data = replace(
         data, is_night=np.isin(np.arange(100), rare), is_sideways=np.zeros(100, dtype=bool)
@@ -271,8 +265,8 @@ def test_rare_queries_are_drawn_more_often(squares: TrainingData) -> None:
     assert share("msls_weighted") == pytest.approx(night / (night + kept - 4), abs=0.1)
 
 
-def test_the_other_shows_neither_the_query_nor_a_negative(squares: TrainingData) -> None:
-    data = make_city(squares, side_m=300, queries=100, database=200)
+def test_the_other_shows_neither_the_query_nor_a_negative() -> None:
+    data = make_city(side_m=300, queries=100, database=200)
     miner = TupleMiner(mining("partial", soft_positive_distance_m=30), data, others=1, seed=0)
     others = []
     for one in tuples_of(miner, 1, Describer(300)):
@@ -284,14 +278,13 @@ def test_the_other_shows_neither_the_query_nor_a_negative(squares: TrainingData)
     assert len(set(others)) > 10
 
 
-def line(squares: TrainingData, queries: list[float], database: list[float]) -> TrainingData:
+def line(queries: list[float], database: list[float]) -> TrainSplit:
     """Return the data with a training split along a road."""
     east = np.array([*queries, *database])
     size = len(east)
     is_query = np.arange(size) < len(queries)
-    return replace(
-        squares,
-        train_rows=np.arange(size),
+    return TrainSplit(
+        rows=np.arange(size),
         place_ids=np.arange(size),
         positions_m=np.stack([east, np.zeros(size)], axis=1),
         is_query=is_query,
@@ -304,13 +297,12 @@ def line(squares: TrainingData, queries: list[float], database: list[float]) -> 
 @pytest.mark.parametrize(("others", "negatives"), [(0, 3), (1, 2)])
 @pytest.mark.parametrize("name", MININGS)
 def test_what_is_larger_than_the_data_is_cut_down(
-    squares: TrainingData,
     name: str,
     others: int,
     negatives: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    data = line(squares, [0, 1, 100, 500], [0, 5, 100, 101, 200])
+    data = line([0, 1, 100, 500], [0, 5, 100, 101, 200])
     with caplog.at_level(logging.INFO):
         miner = TupleMiner(MININGS[name](), data, others=others, seed=0)  # type: ignore[arg-type]
     assert (miner.num_queries, miner.num_dropped, miner.num_batches) == (3, 1, 1)
@@ -331,8 +323,8 @@ def test_what_is_larger_than_the_data_is_cut_down(
 @pytest.mark.parametrize(
     ("name", "most"), [("random", 6), ("partial", 11), ("full", 27), ("msls_weighted", 11)]
 )
-def test_described_images_are_foreseen(squares: TrainingData, name: str, most: int) -> None:
-    data = line(squares, [0, 100, 200], [*range(0, 9000, 100)])
+def test_described_images_are_foreseen(name: str, most: int) -> None:
+    data = line([0, 100, 200], [*range(0, 9000, 100)])
     miner = TupleMiner(mining(name, pool_size=5, negatives=2), data, seed=0)
     assert miner.described_per_epoch == most
     describe = Describer(93)
@@ -343,8 +335,8 @@ def test_described_images_are_foreseen(squares: TrainingData, name: str, most: i
     assert max(sizes) > most - 5  # some are drawn twice
 
 
-def test_blocks_change_nothing(squares: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = make_city(squares)
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_city()
 
     def tuples() -> list[list[int]]:
         miner = TupleMiner(mining("full"), data, seed=0, threads=1)
@@ -355,15 +347,15 @@ def test_blocks_change_nothing(squares: TrainingData, monkeypatch: pytest.Monkey
     assert tuples() == whole
 
 
-def test_a_tuple_with_a_single_negative_repeats_it(squares: TrainingData) -> None:
-    data = line(squares, [0], [0, 100])
+def test_a_tuple_with_a_single_negative_repeats_it() -> None:
+    data = line([0], [0, 100])
     miner = TupleMiner(PartialMining(), data, others=1, seed=0)
     (batch,) = miner.epoch(1, Describer(3))
     assert batch.tolist() == [0, 1, 2, 2]
 
 
-def test_the_other_need_not_be_far_where_nothing_is(squares: TrainingData) -> None:
-    data = line(squares, [0], [0, 100, 101, 102])
+def test_the_other_need_not_be_far_where_nothing_is() -> None:
+    data = line([0], [0, 100, 101, 102])
     miner = TupleMiner(PartialMining(negatives=2), data, others=1, seed=0)
     (batch,) = miner.epoch(1, Describer(5))
     assert sorted(batch[2:].tolist()) == [2, 3, 4]
@@ -381,7 +373,6 @@ def test_the_other_need_not_be_far_where_nothing_is(squares: TrainingData) -> No
     pool=st.integers(1, 80),
 )
 def test_invariants(
-    squares: TrainingData,
     seed: int,
     name: str,
     others: int,
@@ -389,7 +380,7 @@ def test_invariants(
     negatives: int,
     pool: int,
 ) -> None:
-    data = make_city(squares, seed, queries=15, database=30, side_m=60)
+    data = make_city(seed, queries=15, database=30, side_m=60)
     made = mining(name, positives=positives, negatives=negatives, pool_size=pool)
     miner = TupleMiner(made, data, others=others, seed=seed)
     describe = Describer(45, seed)
@@ -416,8 +407,8 @@ def test_invariants(
 
 def test_refuses(squares: TrainingData) -> None:
     with pytest.raises(ValueError, match="no tuples of mining none"):
-        TupleMiner(NoMining(), squares, seed=0)
+        TupleMiner(NoMining(), squares.train, seed=0)
     with pytest.raises(ValueError, match="2 others"):
-        TupleMiner(RandomMining(), squares, others=2, seed=0)
+        TupleMiner(RandomMining(), squares.train, others=2, seed=0)
     with pytest.raises(ValueError, match="no epoch"):
-        TupleMiner(RandomMining(), squares, seed=0).metrics()
+        TupleMiner(RandomMining(), squares.train, seed=0).metrics()

@@ -50,12 +50,12 @@ def store(unreadable: tuple[int, ...] = ()) -> ImageStore:
 def test_rows_places_and_positives() -> None:
     table = manifest(ROWS)
     data = TrainingData.prepare(table, store(unreadable=(7,)))
-    assert data.train_rows.tolist() == [0, 2, 8]
-    assert data.place_ids.tolist() == [1, 0, 1]
-    assert data.positions_m.tolist() == [[0, 0], [100, 0], [2, 0]]
-    assert data.is_query.tolist() == [False, True, False]
-    assert data.is_database.tolist() == [True, False, False]
-    assert not data.is_night.any() and not data.is_sideways.any()
+    assert data.train.rows.tolist() == [0, 2, 8]
+    assert data.train.place_ids.tolist() == [1, 0, 1]
+    assert data.train.positions_m.tolist() == [[0, 0], [100, 0], [2, 0]]
+    assert data.train.is_query.tolist() == [False, True, False]
+    assert data.train.is_database.tolist() == [True, False, False]
+    assert not data.train.is_night.any() and not data.train.is_sideways.any()
     assert data.database_rows.tolist() == [3, 5]
     assert data.query_rows.tolist() == [1, 6]
     assert [rows.tolist() for rows in data.positives] == [[0, 1], []]
@@ -92,7 +92,7 @@ def test_images_of_two_zones_are_far_apart() -> None:
     zones = ["33N", "33N", "32N", *[""] * 6]
     table = table.set_column(table.column_names.index("utm_zone"), "utm_zone", [zones])
     data = TrainingData.prepare(table, store(unreadable=(7,)))
-    east, north = data.positions_m.T
+    east, north = data.train.positions_m.T
     assert north.tolist() == [0, 0, 0]
     assert abs(east[0] - east[1]) > 1e7  # 33N and 32N
     assert east[2] - east[1] == 2.0 - 100.0  # an unknown zone is taken for the first
@@ -106,5 +106,5 @@ def test_notes_in_file_names_say_night_and_sideways() -> None:
     column = [paths[rows.index(i)] if i in rows else f"{i}.jpg" for i in range(len(ROWS))]
     table = table.set_column(table.column_names.index("path"), "path", [column])
     data = TrainingData.prepare(table, store())
-    assert data.is_night.tolist() == [True, False, False, True]
-    assert data.is_sideways.tolist() == [True, False, False, False]
+    assert data.train.is_night.tolist() == [True, False, False, True]
+    assert data.train.is_sideways.tolist() == [True, False, False, False]

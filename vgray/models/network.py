@@ -194,18 +194,6 @@ class Network(nn.Module):
             self.train(was_training)
 
 
-def ensure_network(recipe: Recipe) -> None:
-    """Make sure that a recipe's network can be built: download its weights if need be.
-
-    Called once before anything starts, so that workers find the weights on disk, and what is wrong
-    with them, or only a model of timm can tell, is refused before any worker begins.
-
-    Raises:
-        UserError: the weights cannot be had or do not fit, or the parts do not fit.
-    """
-    Network(recipe)
-
-
 def _read(photos: Sequence[Photo], size_px: tuple[int, int]) -> Tensor:
     """Read photographs as a uint8 tensor (B, 3, H, W)."""
     arrays = [

@@ -12,21 +12,14 @@ from numpy.typing import NDArray
 from vgray.errors import UserError
 from vgray.places.images import UnreadableImage, read_image, read_size
 from vgray.places.manifest import fingerprint, layout_of, left_out, root_of
-from vgray.places.positives import positives_within, require_one_zone
-from vgray.places.sampling import MIN_IMAGES_PER_PLACE, places_apart, trainable_places
+from vgray.places.requirements import (
+    EVALUATION_SPLITS,
+    Evaluation,
+    evaluate_split,
+    find_problems,
+)
+from vgray.places.sampling import MIN_IMAGES_PER_PLACE
 from vgray.places.store import usable_cpus
-
-EVALUATION_SPLITS = ("val", "test")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What recall is computed from in one split. ``mean_positives`` is per query."""
-
-    queries: int
-    database: int
-    queries_without_positive: int
-    mean_positives: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def check(
     train_places = _texts(table, "place_id")[(splits == "train") & readable]
     images_in = Counter(train_places.tolist())
     evaluations = {
-        split: _evaluate(table, split, readable, distance_m)
+        split: evaluate_split(table, split, readable, distance_m)
         for split in EVALUATION_SPLITS
         if (splits == split).any()
     }
@@ -107,91 +100,9 @@ def check(
         decoded=decode,
         distance_m=distance_m,
     )
-    report.problems.extend(_problems(table, readable, min_images, distance_m))
+    report.problems.extend(find_problems(table, readable, min_images, distance_m))
     report.warnings.extend(_warnings(report, min_images))
     return report
-
-
-def require_trainable(
-    table: pa.Table,
-    readable: NDArray[np.bool_] | None = None,
-    *,
-    places_per_batch: int = 2,
-    images_per_place: int = MIN_IMAGES_PER_PLACE,
-    min_images: int = MIN_IMAGES_PER_PLACE,
-    distance_m: float = 25.0,
-    min_distance_m: float = 0.0,
-) -> int:
-    """Return the number of training places; UserError unless they make a batch and val is scored.
-
-    ``readable`` (N,) bool leaves unreadable images out (``ImageStore.readable``); without it
-    every image counts, which is cheap enough for before a sweep. A batch needs
-    ``places_per_batch`` places of at least ``max(min_images, images_per_place)`` images, two of
-    them at least ``min_distance_m`` apart.
-    """
-    usable = np.ones(table.num_rows, bool) if readable is None else readable
-    least = max(min_images, images_per_place)
-    problems = _problems(table, usable, least, distance_m, splits=("val",))
-    train = usable & (_texts(table, "split") == "train")
-    found = trainable_places(_texts(table, "place_id"), least, usable=train)
-    if found < places_per_batch:
-        problems.append(
-            f"a batch needs {places_per_batch} training places with at least {least} images "
-            f"each and there are {found}; choose smaller batches or add images"
-        )
-    if not problems and min_distance_m > 0:
-        ids, positions = _texts(table, "place_id"), _positions(table)
-        if not places_apart(ids, positions, min_distance_m, least, usable=train):
-            problems.append(
-                f"no two training places are {min_distance_m:g} m apart, so none may share a "
-                "batch; lower batch.min_distance_m"
-            )
-    if problems:
-        raise UserError(f"{root_of(table)}: {problems[0]}")
-    return found
-
-
-def _problems(
-    table: pa.Table,
-    usable: NDArray[np.bool_],
-    min_images: int,
-    distance_m: float,
-    splits: tuple[str, ...] = EVALUATION_SPLITS,
-) -> list[str]:
-    """Return, in one line each, what makes training or scoring impossible."""
-    problems: list[str] = []
-    if not usable.any():
-        return ["none of its images can be read"]
-    of_split = _texts(table, "split")
-    train = usable & (of_split == "train")
-    if not train.any():
-        problems.append("no training images; expected a train split")
-    elif (found := trainable_places(_texts(table, "place_id"), min_images, usable=train)) < 2:
-        problems.append(
-            f"{found or 'no'} training place has {min_images} images or more and a batch needs at "
-            "least two; add images of the same places"
-        )
-    for split in splits:
-        if split != "val" and not (of_split == split).any():
-            continue
-        try:
-            require_one_zone(table, split)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        evaluation = _evaluate(table, split, usable, distance_m)
-        if not evaluation.queries or not evaluation.database:
-            missing = "queries" if not evaluation.queries else "database images"
-            problems.append(
-                f"no {split} {missing}; recall needs images in {split}/database and {split}/queries"
-                + (", or --val DATA names a set to validate on" if split == "val" else "")
-            )
-        elif evaluation.queries_without_positive == evaluation.queries:
-            problems.append(
-                f"none of the {evaluation.queries} {split} queries has a database image within "
-                f"{distance_m:g} m, so recall would be 0 whatever the model"
-            )
-    return problems
 
 
 def _warnings(report: Report, min_images: int) -> list[str]:
@@ -223,23 +134,6 @@ def _warnings(report: Report, min_images: int) -> list[str]:
     return warnings
 
 
-def _evaluate(
-    table: pa.Table, split: str, usable: NDArray[np.bool_], distance_m: float
-) -> Evaluation:
-    inside = usable & (_texts(table, "split") == split)
-    roles = _texts(table, "role")
-    positions = _positions(table)
-    queries = positions[inside & (roles == "queries")]
-    database = positions[inside & (roles == "database")]
-    counts = np.array([len(rows) for rows in positives_within(queries, database, distance_m)])
-    return Evaluation(
-        queries=len(queries),
-        database=len(database),
-        queries_without_positive=int((counts == 0).sum()),
-        mean_positives=float(counts.mean()) if len(counts) else 0.0,
-    )
-
-
 def _duplicates(table: pa.Table) -> int:
     """Return how many images share split, role, position and heading with an earlier one."""
     columns = ("split", "role", "utm_zone", "east_m", "north_m", "heading_deg")
@@ -250,10 +144,6 @@ def _duplicates(table: pa.Table) -> int:
 def _texts(table: pa.Table, name: str) -> NDArray[np.object_]:
     column: NDArray[np.object_] = table[name].to_numpy()
     return column
-
-
-def _positions(table: pa.Table) -> NDArray[np.float64]:
-    return np.column_stack([table["east_m"].to_numpy(), table["north_m"].to_numpy()])
 
 
 def _read_images(

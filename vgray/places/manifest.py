@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,9 @@ SCHEMA = pa.schema(
         pa.field("modified_ns", pa.int64(), nullable=False),
     ]
 )
+SPLITS = ("train", "val", "test")
 _ROOT, _LAYOUT, _LEFT_OUT = b"vgray_root", b"vgray_layout", b"vgray_left_out"
-_SPLITS = ("train", "val", "test")
-_VAL_ROOT = b"vgray_validation_root"  # of the val rows, where they come from another dataset
+_ROOTS = b"vgray_roots"  # of a split's rows, where they come from several datasets
 
 
 def load_manifest(uri: str | Path) -> pa.Table:
@@ -78,36 +79,6 @@ def load_manifest(uri: str | Path) -> pa.Table:
     )
 
 
-def with_validation(table: pa.Table, validation: pa.Table) -> pa.Table:
-    """Return the train rows of ``table`` and then the val rows of ``validation``, as one manifest.
-
-    For a training set that has no val split of its own. Without val rows in ``validation`` the one
-    split that has a database and queries is taken for val. The places of the val rows are renamed,
-    so that none is a place of the train rows. Raises UserError if no split, or more than one,
-    could be val.
-    """
-    split = _validation_split(validation)
-    train = table.filter(pc.equal(table["split"], "train"))
-    val = validation.filter(pc.equal(validation["split"], split))
-    places = [f"val/{place.removeprefix('val/')}" for place in val["place_id"].to_pylist()]
-    val = _with_column(_with_column(val, "split", ["val"] * len(places)), "place_id", places)
-    val_root = _metadata(validation, _VAL_ROOT) or root_of(validation)
-    notes = {reason: list(paths) for reason, paths in left_out(table).items()}
-    for reason, paths in left_out(validation).items():
-        found = notes.setdefault(reason, [])
-        found += [path for path in (join(val_root, path) for path in paths) if path not in found]
-    # Not sorted as a whole: the order, and so the fingerprint, must not tell where the roots lie.
-    both = pa.concat_tables([rows.replace_schema_metadata() for rows in (train, val)])
-    return both.replace_schema_metadata(
-        {
-            _ROOT: root_of(table),
-            _VAL_ROOT: val_root,
-            _LAYOUT: f"{layout_of(table)}, val: {layout_of(validation)}",
-            _LEFT_OUT: json.dumps(notes, ensure_ascii=True),
-        }
-    )
-
-
 def for_training(table: pa.Table) -> pa.Table:
     """Return the train and val rows; what training never looks at need not be decoded."""
     return table.filter(pc.is_in(table["split"], pa.array(["train", "val"])))
@@ -119,8 +90,32 @@ def layout_of(table: pa.Table) -> str:
 
 
 def root_of(table: pa.Table) -> str:
-    """Return the folder (or address) a manifest was read from."""
+    """Return the folder (or address) a manifest was read from; of several, " + " between them."""
     return _metadata(table, _ROOT)
+
+
+def roots_of(table: pa.Table) -> dict[str, list[str]]:
+    """Return the folders (or addresses) that the rows of each split are from."""
+    recorded = json.loads(_metadata(table, _ROOTS) or "{}")
+    return {split: recorded.get(split, [root_of(table)]) for split in SPLITS}
+
+
+def with_origin(
+    table: pa.Table,
+    *,
+    root: str,
+    layout: str,
+    left_out: Mapping[str, Sequence[str]],
+    roots: Mapping[str, Sequence[str]] | None = None,
+) -> pa.Table:
+    """Return the table with what ``root_of`` and its like are to say of it."""
+    metadata = {
+        _ROOT: root,
+        _LAYOUT: layout,
+        _LEFT_OUT: json.dumps(left_out, ensure_ascii=True),
+        **({_ROOTS: json.dumps(roots)} if roots is not None else {}),
+    }
+    return table.replace_schema_metadata(metadata)
 
 
 def left_out(table: pa.Table) -> dict[str, list[str]]:
@@ -136,40 +131,19 @@ def fingerprint(table: pa.Table) -> str:
     Where the root lies and when the files were written do not matter, so a dataset that is
     copied to another machine keeps its fingerprint.
     """
-    roots = {"val": _metadata(table, _VAL_ROOT) or root_of(table)}
-    prefixes = {split: roots.get(split, root_of(table)).rstrip("/") + "/" for split in _SPLITS}
+    prefixes = {
+        split: tuple(f"{root.rstrip('/')}/" for root in sorted(roots, key=len, reverse=True))
+        for split, roots in roots_of(table).items()
+    }
     digest = hashlib.sha256(b"vgray manifest 1\n")
     rows = zip(table["path"].to_pylist(), table["split"].to_pylist(), strict=True)
-    paths = [path.removeprefix(prefixes[split]) for path, split in rows]
+    paths = [_below(path, prefixes[split]) for path, split in rows]
     for column in (paths, *(table[name].to_pylist() for name in ("split", "role", "place_id"))):
         digest.update("\n".join(column).encode("utf-8", "surrogateescape") + b"\0")
     for name in ("size_bytes", "east_m", "north_m"):
         values = np.array(table[name].to_numpy(), copy=True) + 0  # -0.0 and 0.0 are one position
         digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
-
-
-def _validation_split(table: pa.Table) -> str:
-    """Return the split to validate on: val, else the only one with a database and queries."""
-    roles: dict[str, set[str]] = {split: set() for split in _SPLITS}
-    for split, role in zip(table["split"].to_pylist(), table["role"].to_pylist(), strict=True):
-        roles[split].add(role)
-    scored = [split for split in _SPLITS if roles[split] >= {"database", "queries"}]
-    if roles["val"]:
-        return "val"
-    if len(scored) == 1:
-        return scored[0]
-    found = f"{len(scored)} splits with" if scored else "no split with"
-    raise UserError(
-        f"{root_of(table)}: nothing to validate on, it has {found} a database and queries and none "
-        "is val; expected images in val/database and val/queries"
-    )
-
-
-def _with_column(table: pa.Table, name: str, values: list[str]) -> pa.Table:
-    return table.set_column(
-        SCHEMA.get_field_index(name), SCHEMA.field(name), pa.array(values, pa.string())
-    )
 
 
 def _nameable(files: Files) -> tuple[Files, list[str]]:
@@ -196,6 +170,10 @@ def _name(root: str) -> str:
     if len(parts) > 1 and parts[-1].lower() == "images":
         parts.pop()
     return parts[-1] if parts else "images"
+
+
+def _below(path: str, prefixes: tuple[str, ...]) -> str:
+    return path.removeprefix(next(filter(path.startswith, prefixes), ""))
 
 
 def _metadata(table: pa.Table, key: bytes) -> str:
@@ -227,11 +205,9 @@ def _table(rows: Rows, root: str, layout: str) -> pa.Table:
             "size_bytes": rows.files.size_bytes,
             "modified_ns": rows.files.modified_ns,
         },
-        schema=SCHEMA.with_metadata(
-            {_ROOT: root, _LAYOUT: layout, _LEFT_OUT: json.dumps(notes, ensure_ascii=True)}
-        ),
+        schema=SCHEMA,
     )
-    return table.sort_by("path")
+    return with_origin(table.sort_by("path"), root=root, layout=layout, left_out=notes)
 
 
 def _complete_splits(rows: Rows) -> None:

@@ -75,7 +75,7 @@ class PlaceBatches:
         self._recipe, self._data = recipe, data
         batch = recipe.batch
         least = batch.min_images_per_place
-        found = trainable_places(data.place_ids, least)
+        found = trainable_places(data.train.place_ids, least)
         if found < batch.places:
             raise UserError(
                 f"batch.places: found {batch.places}, but the data has {found} places with "
@@ -92,8 +92,8 @@ class PlaceBatches:
     def _of_epoch(self, epoch: int) -> list[NDArray[np.int64]]:
         batch = self._recipe.batch
         return epoch_batches(
-            self._data.place_ids,
-            self._data.positions_m,
+            self._data.train.place_ids,
+            self._data.train.positions_m,
             places_per_batch=batch.places,
             images_per_place=batch.images_per_place,
             min_images_per_place=batch.min_images_per_place,
@@ -105,7 +105,7 @@ class PlaceBatches:
     def epoch(self, epoch: int, describe: Describe) -> tuple[int, Iterator[Batch]]:
         """Return the epoch's batches; ``describe`` is not used."""
         batches = self._of_epoch(epoch)
-        places = self._data.place_ids
+        places = self._data.train.place_ids
         return len(batches), (Batch(rows, places[rows], places[rows]) for rows in batches)
 
     def metrics(self) -> dict[str, float]:
@@ -130,7 +130,7 @@ class TupleBatches:
     def __init__(self, recipe: Recipe, data: TrainingData, threads: int | None) -> None:
         others = 1 if recipe.loss.name == "hphn" else 0
         self._miner = TupleMiner(
-            recipe.mining, data, others=others, seed=recipe.seed, threads=threads
+            recipe.mining, data.train, others=others, seed=recipe.seed, threads=threads
         )
         self._shape = TupleShape(self._miner.positives, self._miner.negatives, others)
         self.num_batches = self._miner.num_batches

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vgray.places.positives import positives_within
+from vgray.places.train_split import TrainSplit
 from vgray.places.tuples import draw_outside, find_candidates, query_weights
 from vgray.recipe.losses import FullMining, Mining, MslsWeightedMining, NoMining, RandomMining
-from vgray.training.data import TrainingData
 from vgray.training.process import limited_threads
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class TupleMiner:
 
     Args:
         settings: the recipe's mining.
-        data: of its training split: positions, and which images are queries and database.
+        split: what tuples are made of.
         others: further negatives of each tuple, 0 or 1.
         seed: with the numbers of epoch and refresh it decides all that is random.
         threads: for the distances; torch's unless given.
@@ -75,7 +75,7 @@ class TupleMiner:
     def __init__(
         self,
         settings: Mining,
-        data: TrainingData,
+        split: TrainSplit,
         *,
         others: int = 0,
         seed: int,
@@ -84,11 +84,11 @@ class TupleMiner:
         if isinstance(settings, NoMining) or others not in (0, 1):
             raise ValueError(f"no tuples of mining {settings.name} and {others} others")
         self._settings, self._seed, self._threads = settings, seed, threads
-        self._positions_m = data.positions_m
+        self._positions_m = split.positions_m
         self._candidates = candidates = find_candidates(
-            data.positions_m,
-            data.is_query,
-            data.is_database,
+            split.positions_m,
+            split.is_query,
+            split.is_database,
             positive_distance_m=settings.train_positive_distance_m,
             soft_distance_m=settings.soft_positive_distance_m,
         )
@@ -108,7 +108,7 @@ class TupleMiner:
         self._weights: NDArray[np.float64] | None = None
         if isinstance(settings, MslsWeightedMining):
             rows = candidates.query_rows
-            self._weights = query_weights(data.is_night[rows], data.is_sideways[rows])
+            self._weights = query_weights(split.is_night[rows], split.is_sideways[rows])
         # Of each query: the negatives it had last, as indices into the database; -1 before that.
         self._last = np.full((self.num_queries, self.negatives), -1, dtype=np.int64)
         self._tally = _Tally()

@@ -174,7 +174,7 @@ class Trainer:
         if recipe.init_from is not None:
             has_clusters = load_initial(self.network, recipe.init_from).aggregator
         if not has_clusters:
-            initialise_clusters(self.network, self._images, data.train_rows, recipe.seed, threads)
+            initialise_clusters(self.network, self._images, data.train.rows, recipe.seed, threads)
 
     def save(self, checkpoint: Path, history: list[dict[str, Any]]) -> None:
         """Write the checkpoint of the last epoch of ``history``."""
@@ -277,11 +277,9 @@ class Trainer:
 
     def evaluate(self, epoch: int = 0) -> dict[str, Any]:
         """Return recall on the validation split, with its interval; ``epoch`` is for messages."""
-        described = [
-            self._describe(rows, epoch) for rows in (self.data.database_rows, self.data.query_rows)
-        ]
         metrics, self._ranks = score(
-            *described,
+            self._describe(self.data.database_rows, epoch),
+            self._describe(self.data.query_rows, epoch),
             self.data.positives,
             recall_at=self.recipe.evaluation.recall_at,
             threads=self._threads,
@@ -290,7 +288,7 @@ class Trainer:
 
     def _describe_training(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the descriptors (len(rows), D) of rows of the training split, as they are now."""
-        return self._describe(self.data.train_rows[rows], self._epoch)
+        return self._describe(self.data.train.rows[rows], self._epoch)
 
     def _describe(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.float32]:
         """Return the descriptors (len(rows), D) of rows of the store."""
@@ -308,7 +306,7 @@ class Trainer:
         if batch is None:
             return None
         labels = torch.from_numpy(batch.labels).to(self.device)
-        return batch, self._images(self.data.train_rows[batch.rows]), labels
+        return batch, self._images(self.data.train.rows[batch.rows]), labels
 
     def _images(self, rows: NDArray[np.int64]) -> Tensor:
         # (B, H, W, 3) in memory is what channels-last means, so the permutation copies nothing.

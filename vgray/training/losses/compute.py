@@ -72,10 +72,11 @@ def compute_loss(
 
 def violating_tuples(descriptors: Tensor, shape: TupleShape) -> Tensor:
     """Return how many of the tuples (T * size, D) have a negative nearer than every positive."""
-    tuples = descriptors.detach().float().unflatten(0, (-1, shape.size))
+    tuples = descriptors.detach().float().view(-1, shape.size, descriptors.shape[1])
     similar = (tuples[:, 1:] @ tuples[:, 0].unsqueeze(2)).squeeze(2)
     positives, negatives = similar[:, : shape.positives], similar[:, shape.positives :]
-    return (negatives[:, : shape.negatives].amax(1) > positives.amax(1)).sum()
+    is_nearer = negatives[:, : shape.negatives].amax(1) > positives.amax(1)
+    return torch.sum(is_nearer)
 
 
 def _count(mined: tuple[Tensor, ...] | None) -> int | None:
