@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch  # noqa: F401 (first: faiss before torch loads a second OpenMP, which can hang)
-
 
 @contextmanager
 def faiss_with(threads: int | None) -> Iterator[Any]:
     """Yield the faiss module, computing with so many threads (None: with all cores)."""
-    import faiss  # half a second, which a trial need not wait for before its first step
+    # Seconds, which a trial need not wait for before its first step, nor a sweep's driver at all.
+    # torch is first: faiss before it loads a second OpenMP, which can hang.
+    import torch  # noqa: F401, I001
+    import faiss
 
     threads_before = faiss.omp_get_max_threads()
     if threads is not None:
