@@ -127,7 +127,7 @@ def train(
                 command=sys.argv,
             )
         say(
-            f"{folder}: {len(prepared.train_rows):,} training images, "
+            f"{folder}: {len(prepared.train.rows):,} training images, "
             f"{len(prepared.database_rows):,} in the database, "
             f"{len(prepared.query_rows):,} queries, {len(skipped):,} skipped"
         )

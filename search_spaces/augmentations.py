@@ -2,8 +2,7 @@
 
 brief2022 (step 5) asks for techniques of one's own choice. Every kind is off in half of the trials
 or less often: 0 is off, and so is a crop of the whole image. Brightness from day to night is in
-``brightness``, which composes with this. RandAugment mixes most of these kinds and is on or off
-throughout: ``--set augmentation.rand_augment.num_ops=3`` puts it on.
+``brightness``, which composes with this.
 """
 
 from typing import Any
@@ -21,6 +20,7 @@ OFF: dict[str, Any] = {
     "augmentation.colour_jitter.contrast": 0.0,
     "augmentation.colour_jitter.saturation": 0.0,
     "augmentation.colour_jitter.hue": 0.0,
+    "augmentation.rand_augment.num_ops": 0,
     "augmentation.blur.p": 0.0,
     "augmentation.random_erasing.p": 0.0,
 }
@@ -53,6 +53,8 @@ def suggest(trial: Any) -> None:
     for part in ("brightness", "contrast", "saturation"):
         draw(f"colour_jitter.{part}", 0.0, 0.2, 0.4)
     draw("colour_jitter.hue", 0.0, 0.05, 0.1)
+    # It mixes most of the other kinds.
+    trial.suggest_categorical("augmentation.rand_augment.num_ops", [0, 1, 3])
     if draw("blur.p", 0.0, 0.5):
         trial.suggest_float("augmentation.blur.sigma_px", 0.5, 3.0)
     if draw("random_erasing.p", 0.0, 0.5):

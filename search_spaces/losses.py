@@ -29,7 +29,7 @@ PUBLISHED: list[dict[str, Any]] = [
     _setting("ntxent", temperature=0.07),
     _setting("supcon", temperature=0.07),
     _setting("fastap", num_bins=30),
-    _setting("lifted_structure", neg_margin=1.0, pos_margin=0.0),
+    _setting("lifted_structure", neg_margin=0.0, pos_margin=1.0),
     _setting("weak_triplet", margin=0.1),
     _setting("sare_joint"),
     _setting("sare_independent"),
@@ -66,8 +66,8 @@ def suggest_settings(trial: Any, name: str) -> None:
     elif name == "fastap":
         trial.suggest_int("loss.num_bins", 10, 50, step=5)
     elif name == "lifted_structure":
-        trial.suggest_float("loss.neg_margin", 0.5, 1.5)
-        trial.suggest_float("loss.pos_margin", 0.0, 0.5)
+        trial.suggest_float("loss.neg_margin", 0.0, 0.5)
+        trial.suggest_float("loss.pos_margin", 0.5, 1.0)
     elif name == "solar":
         trial.suggest_float("loss.margin", 0.05, 2.0, log=True)
         trial.suggest_float("loss.second_order_weight", 0.1, 20.0, log=True)

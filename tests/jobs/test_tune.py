@@ -10,7 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 import vgray
 from vgray.orchestration import study as studies
@@ -50,6 +52,16 @@ def _refused(*arguments: object) -> str:
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     return lines[0]
+
+
+def _refused_here(*arguments: object) -> str:
+    """Return the line of a mistake, without a process of its own."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(runpy.run_path(str(ROOT / "jobs" / "tune.py"))["tune"])
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    return str(line)
 
 
 @pytest.fixture(scope="module")
@@ -354,6 +366,93 @@ def test_mistakes_are_one_line(
             arguments += ["--set", "batch.places=4"]
     assert message in _refused(*arguments, "--storage", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--published-only", "--num-trials", "3"], "--num-trials 3: --published-only tries what"),
+        (["--published-only", "--sampler", "gp"], "--sampler gp: --published-only tries what"),
+        (["--published-only", "--warm-start", "old"], "--warm-start old: --published-only tries"),
+        (["--repeats", "2"], "--repeats 2: says how often each finalist is trained"),
+        (["--finalists", "4", "--num-trials", "3"], "--finalists 4: there are only 3 trials"),
+        (["--sampler", "grid"], "optimizer.lr is drawn from a range (0.001..0.1)"),
+        (["--warm-start", "old"], "old: is no run of vgray"),
+        (["--init-from", "nowhere"], "nowhere"),
+        (["--data", "missing"], "missing"),
+    ],
+)
+def test_mistakes_in_how_to_search_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, tiny_city: Path
+) -> None:
+    data = ["--data", tiny_city] if message != "missing" else []
+    search = ["--space", "optimizers", *data, *SMALL, "--storage", tmp_path]
+    assert message in _refused_here(*search, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume", "run", "--sampler", "gp"], "leave out --sampler"),
+        (["--resume", "run", "--warm-start", "old"], "leave out --warm-start"),
+        (["--resume", "run", "--published-only"], "leave out --published-only"),
+        (["--resume", "run", "--init-from", "best"], "leave out --init-from"),
+        (["--resume", "run", "--repeats", "2"], "give --finalists K too"),
+        (["--retry-failed", "run", "--finalists", "2"], "leave out --finalists"),
+        (["--importance", "run", "--num-trials", "3"], "leave out --num-trials"),
+        (["--importance", "run", "--resume", "run"], "leave out --resume"),
+        (["--importance", "run"], "run: 0 of its trials have ended; it takes at least 4"),
+        (["--importance", "run", "--space", "attention"], "run searched optimizers; give that"),
+        (["--importance", "other"], "is no run of vgray; runs there: run"),
+    ],
+)
+def test_mistakes_about_a_run_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    options = {"space": "optimizers", "data": "city"}  # as an early version wrote them
+    described = {"options": options, "data": {"fingerprint": ""}}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(described))
+    assert message in _refused_here(*arguments, "--storage", tmp_path)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.json"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_grid_is_searched_and_informs_the_next_run(tmp_path: Path, tiny_city: Path) -> None:
+    space = tmp_path / "rates.py"
+    space.write_text(
+        'BASE = {}\nPUBLISHED = [{"optimizer.lr": 1e-3, "batch.places": 4}]\n'
+        "def suggest(trial):\n"
+        '    trial.suggest_categorical("optimizer.lr", [1e-3, 1e-4])\n'
+        '    trial.suggest_int("batch.places", 2, 4, step=2)\n'
+    )
+    small = ["--data", tiny_city, *SMALL[:-2], "--epochs", 1, "--storage", tmp_path / "runs"]
+    result = _tune("--space", space, *small, "--sampler", "grid", "--name", "grid")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = pq.read_table(tmp_path / "runs" / "grid" / "trials.parquet").to_pylist()
+    tried = [tuple(json.loads(row["settings"]).values()) for row in rows]
+    assert tried[0] == (1e-3, 4)
+    assert sorted(tried) == [(1e-4, 2), (1e-4, 4), (1e-3, 2), (1e-3, 4)]
+
+    shown = _tune("--importance", "grid", "--storage", tmp_path / "runs")
+    alike = len({row["recall@1"] for row in rows}) == 1
+    assert shown.returncode == (2 if alike else 0), shown.stdout + shown.stderr
+    if not alike:
+        assert "4 trials: a rough guide" in shown.stdout
+        assert {"optimizer.lr", "batch.places"} <= set(shown.stdout.split())
+
+    again = _tune(
+        "--space", space, *small, "--warm-start", "grid", "--name", "next", "--num-trials", 1
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    rows = pq.read_table(tmp_path / "runs" / "next" / "trials.parquet").to_pylist()
+    assert [row["trial"] for row in rows] == [4]  # behind those of the run before
+    trials = studies.open_study(tmp_path / "runs" / "next" / "study.journal").trials
+    assert [trial.user_attrs.get("warm_start") for trial in trials] == [
+        "grid#0", "grid#1", "grid#2", "grid#3", None,
+    ]  # fmt: skip
 
 
 def test_a_name_that_exists_is_refused(tmp_path: Path, tiny_city: Path) -> None:

@@ -1,5 +1,6 @@
 """The branches of a space: every way is walked, and what is fixed rules some of them out."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import pytest
 from vgray.errors import UserError
 from vgray.orchestration.branches import (
     Branches,
-    Feasible,
     base_recipe,
     find_branches,
     sample_settings,
 )
+from vgray.orchestration.feasible import Feasible
 from vgray.orchestration.probes import varied_paths
 from vgray.orchestration.spaces import SearchSpace, load_space
 from vgray.recipe import Recipe
@@ -212,6 +213,58 @@ def test_the_same_published_setting_is_tried_once(tmp_path: Path) -> None:
     body = '    trial.suggest_int("batch.places", 8, 16)'
     _, _, found = _prepare(_write(tmp_path, "own", body, repr(published)))
     assert found.published == [published[0], published[2], published[3]]
+
+
+# Ten families, 30 million ways, conditions within conditions.
+LARGE = """
+    pick = trial.suggest_categorical
+    pick("image_size", ["64", "96", "112", "128", "160", "192", "224", "256"])
+    pick("backbone.name", ["resnet18", "resnet34", "resnet50", "vgg16", "swin_t", "convnext_tiny",
+        "vit_b_16", "dinov2_vits14"])
+    pick("attention.name", ["none", "cbam", "non_local", "soa", "adageo"])
+    aggregator = pick("aggregator.name", ["gem", "mixvpr", "netvlad", "crn", "boq", "seqpool",
+        "cls", "salad"])
+    if aggregator == "gem":
+        trial.suggest_float("aggregator.p", 1, 8)
+    pick("projection.dim", [64, 128, 256])
+    if pick("mining.name", ["none", "random", "partial", "full"]) in ("partial", "full"):
+        trial.suggest_int("mining.pool_size", 100, 1000, step=100)
+    loss = pick("loss.name", ["multi_similarity", "contrastive", "triplet", "circle", "ntxent",
+        "fastap", "sare_joint", "hphn"])
+    if loss in ("contrastive", "triplet"):
+        if pick("miner.name", ["none", "pair_margin", "triplet_margin"]) == "triplet_margin":
+            pick("miner.type_of_triplets", ["all", "hard"])
+    if pick("optimizer.name", ["sgd", "adam", "adamw", "radam"]) == "sgd":
+        trial.suggest_float("optimizer.momentum", 0.8, 0.99)
+    pick("schedule.name", ["none", "cosine", "multistep", "plateau"])"""
+
+
+def test_of_a_large_space_each_choice_is_a_branch(tmp_path: Path) -> None:
+    own = _write(tmp_path, "own", LARGE)
+    started = time.perf_counter()
+    space, base, found = _prepare(own, backbone__weights="none")
+    drawn = sample_settings(space, base, 5, seed=0)
+    assert time.perf_counter() - started < 20  # seconds, where every way would take days
+    assert not found.are_all
+    assert all(len(branch.choices) == 1 for branch in found.kept)
+    kept = {str(branch): branch for branch in found.kept}
+    assert len(kept) == len(found.kept) == 8 + 8 + 5 + 8 + 4 + 7 + 3 + 4 + 4
+    # The recipe's own miner goes with no mining, and only mining with the loss.
+    assert [entry.what for entry in found.left_out] == ["loss hphn"]
+    assert kept["miner triplet_margin"].ranges == {"miner.type_of_triplets": "{all, hard}"}
+    assert kept["miner triplet_margin"].recipe.loss.name in ("contrastive", "triplet")
+    assert kept["aggregator gem"].ranges == {"aggregator.p": "1..8"}
+    # It takes another backbone and, with that, a larger image.
+    assert kept["aggregator salad"].recipe.backbone.name in ("vit_b_16", "dinov2_vits14")
+    assert kept["backbone dinov2_vits14"].recipe.image_size == (112, 112)
+    paths = {"projection.dim", "mining.pool_size", "miner.type_of_triplets"}
+    assert paths <= varied_paths(space)
+    for settings in drawn:
+        space.recipe(base, settings)
+
+
+def test_a_small_space_is_walked_whole() -> None:
+    assert _prepare("backbones")[2].are_all
 
 
 def test_nothing_left_is_refused_with_the_first_reason(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A plan: everything that is settled before a sweep starts."""
 
+import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +11,13 @@ import numpy as np
 import pytest
 
 from vgray.errors import UserError
-from vgray.orchestration.plan import SweepOptions, make_plan
+from vgray.orchestration.cost import Speeds
+from vgray.orchestration.plan import SweepOptions, describe_run, make_plan, stored_options
+from vgray.orchestration.run_folder import RunFolder
+from vgray.places import num_training_queries, steps_per_epoch
+from vgray.places.demo_city import CitySettings, generate
 from vgray.recipe import Recipe
+from vgray.training.speed import Speed
 
 SMALL = {"image_size": [32, 32], "backbone.weights": "none", "batch.places": 4, "epochs": 9}
 
@@ -29,10 +36,18 @@ def test_the_literature_takes_at_most_half_of_the_trials(tiny_city: Path) -> Non
 
 def test_grace_is_a_third_of_the_epochs_and_past_any_warm_up(tiny_city: Path) -> None:
     plan = make_plan(_options(tiny_city))
-    assert (plan.grace, plan.steps_per_epoch) == (3, 6)  # 21 places in batches of 4
+    assert (plan.grace, plan.steps_per_epoch) == (3, 5)  # 21 places in batches of 4
     warmup = {"schedule.name": "cosine", "schedule.warmup_steps": 30}
+    assert make_plan(_options(tiny_city, settings=warmup)).grace == 6
+    warmup = {"schedule.name": "cosine", "schedule.warmup_epochs": 4.5}
     assert make_plan(_options(tiny_city, settings=warmup)).grace == 5
     assert make_plan(_options(tiny_city, grace=8)).options.grace == 8
+
+
+def _run(folder: Path, **data: str) -> RunFolder:
+    folder.mkdir()
+    (folder / "recipe.json").write_text(json.dumps({"data": data}))
+    return RunFolder(folder)
 
 
 def _write_space(folder: Path, body: str, published: str = "[]") -> str:
@@ -201,11 +216,11 @@ def test_weights_are_found_from_other_folders(
 
 
 def test_changed_data_is_refused_before_it_is_decoded(
-    tiny_city: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vgray.orchestration.plan.open_store", None)
     with pytest.raises(UserError, match="has changed since the run began"):
-        make_plan(_options(tiny_city), known_fingerprint="another")
+        make_plan(_options(tiny_city), resumed=_run(tmp_path / "run", fingerprint="another"))
 
 
 def test_another_set_to_validate_on(tiny_city: Path, tmp_path: Path) -> None:
@@ -216,3 +231,140 @@ def test_another_set_to_validate_on(tiny_city: Path, tmp_path: Path) -> None:
         make_plan(_options(train_only))
     plan = make_plan(_options(train_only, val=str(tiny_city)))
     assert set(plan.manifest["split"].to_pylist()) == {"train", "val"}
+
+
+def test_several_data_sets_are_options_too(tiny_city: Path, tmp_path: Path) -> None:
+    more = generate(
+        CitySettings(places=8, width=16, height=16, images_per_place=4, seed=5),
+        tmp_path / "more",
+        workers=1,
+    )
+    options = replace(_options(tiny_city), data=[str(tiny_city), str(more)])
+    plan = make_plan(options)
+    assert plan.options.data == (str(tiny_city), str(more))
+    assert plan.options.data_text == f"{tiny_city}, {more}"
+    one = make_plan(_options(tiny_city))
+    assert one.options.data_text == str(tiny_city)
+    assert plan.manifest.num_rows > one.manifest.num_rows
+    assert plan.num_validation_images == one.num_validation_images
+
+
+def test_options_are_read_as_any_version_wrote_them(tiny_city: Path, tmp_path: Path) -> None:
+    plan = make_plan(_options(tiny_city, num_trials=5, finalists=2))
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / "recipe.json").write_text(json.dumps(describe_run(plan, ["tune"])))
+    assert stored_options(run) == plan.options
+    described = json.loads((run.path / "recipe.json").read_text())
+    assert described["data"]["uri"] == str(tiny_city)
+    options = described["options"]
+    for new in ("sampler", "published_only", "warm_start", "finalists", "repeats"):
+        del options[new]
+    options["data"] = str(tiny_city)
+    (run.path / "recipe.json").write_text(json.dumps(described))
+    assert stored_options(run) == replace(plan.options, finalists=0)
+
+
+def test_only_what_is_published(tiny_city: Path, tmp_path: Path) -> None:
+    plan = make_plan(_options(tiny_city, published_only=True, num_trials=0, scheduler="none"))
+    count = len(plan.space.published)
+    assert count > 10
+    assert plan.given == plan.space.published
+    assert (plan.options.num_trials, plan.num_published) == (count, count)
+    sgd = _options(tiny_city, published_only=True, num_trials=0, settings={"loss.name": "triplet"})
+    assert make_plan(sgd).options.num_trials == count
+    none = _write_space(tmp_path, 'trial.suggest_int("batch.places", 2, 4)')
+    options = replace(_options(tiny_city), settings={"image_size": 32}, space=none)
+    with pytest.raises(UserError, match=r"^--published-only: --space .* has no published settings"):
+        make_plan(replace(options, published_only=True))
+
+
+def test_a_grid_has_as_many_trials_as_settings(tiny_city: Path, tmp_path: Path) -> None:
+    body = 'trial.suggest_int("batch.places", 2, 7)'
+    published = '[{"batch.places": 4}, {"batch.places": 9}]'
+    own = _write_space(tmp_path, body, published)
+    settings = {"image_size": [32, 32], "backbone.weights": "none"}
+    options = SweepOptions(own, str(tiny_city), settings=settings, sampler="grid", num_trials=0)
+    plan = make_plan(options)
+    assert [each["batch.places"] for each in plan.given] == [4, 2, 3, 5, 6, 7]
+    assert (plan.options.num_trials, plan.num_published) == (6, 1)
+    few, more = (make_plan(replace(options, num_trials=count)).given for count in (3, 4))
+    assert few == more[:3]
+    with pytest.raises(UserError, match="the grid has 6 settings"):
+        make_plan(replace(options, num_trials=7))
+    with pytest.raises(UserError, match=r"optimizer\.lr is drawn from a range"):
+        make_plan(_options(tiny_city, sampler="grid"))
+
+
+def test_there_are_no_more_finalists_than_trials(tiny_city: Path) -> None:
+    plan = make_plan(_options(tiny_city, num_trials=3, finalists=3, repeats=2))
+    assert plan.num_finalist_epochs == 3 * 2 * 9
+    with pytest.raises(UserError, match="--finalists 4: there are only 3 trials"):
+        make_plan(_options(tiny_city, num_trials=3, finalists=4))
+    with pytest.raises(UserError, match="--repeats 0: each must be at least 1"):
+        make_plan(_options(tiny_city, finalists=1, repeats=0))
+
+
+def test_a_space_that_asks_too_much_of_the_data_is_named(tiny_city: Path, tmp_path: Path) -> None:
+    own = _write_space(tmp_path, 'trial.suggest_categorical("batch.places", [4, 64])')
+    options = SweepOptions(own, [str(tiny_city)], settings={"image_size": 32})
+    with pytest.raises(
+        UserError, match=r"^batch\.places: found 64, .*own\.py varies batch\.places"
+    ):
+        make_plan(options)
+
+
+def test_what_may_be_given_anew_for_a_run(tiny_city: Path) -> None:
+    options = _options(tiny_city, num_trials=3)
+    assert options.extended(None, None, None) == options
+    longer = options.extended(5, 2, 4)
+    assert (longer.num_trials, longer.finalists, longer.repeats) == (5, 2, 4)
+    assert longer.extended(None, None, 1).repeats == 1
+    with pytest.raises(UserError, match=r"--repeats 2: .*give --finalists K"):
+        options.extended(None, None, 2)
+    with pytest.raises(UserError, match="--num-trials 5: the run tries what is published"):
+        replace(options, published_only=True).extended(5, None, None)
+
+
+def test_tuples_are_counted_with_what_is_described_to_mine_them(tiny_city: Path) -> None:
+    places = make_plan(_options(tiny_city))
+    assert places.images == (5, 5 * 4 * 4, 0)
+    mining = {
+        "mining.name": "partial",
+        "mining.negatives": 2,
+        "mining.pool_size": 7,
+        "mining.tuples_per_batch": 2,
+        "mining.cache_refresh_rate": 10,
+        "mining.train_positive_distance_m": 25.0,
+        "miner.name": "none",
+    }
+    plan = make_plan(_options(tiny_city, settings=mining))
+    recipe = plan.branches[0].recipe
+    queries = num_training_queries(plan.manifest, recipe).used
+    refreshes = -(-queries // 10)
+    assert queries > 10
+    assert plan.images.steps == steps_per_epoch(plan.manifest, recipe)
+    assert plan.images.trained == queries * (1 + 1 + 2)
+    assert plan.images.mined == refreshes * (10 + 10 + 7)
+    speeds = Speeds(Speed(100.0, 200.0), [Speed(100.0, 200.0)] * len(plan.branches))
+    seconds = plan.images.trained / 100
+    seconds += (plan.num_validation_images + plan.images.mined) / 200
+    assert speeds.seconds_per_epoch(plan) == pytest.approx(seconds)
+
+
+def test_a_large_space_is_planned_in_seconds(tiny_city: Path, tmp_path: Path) -> None:
+    names = {
+        "loss.name": ["contrastive", "triplet", "circle", "ntxent", "supcon", "sare_joint"],
+        "optimizer.name": ["sgd", "adam", "adamw", "radam"],
+        "schedule.name": ["none", "cosine", "multistep", "plateau"],
+        "attention.name": ["none", "cbam", "soa", "non_local"],
+        "aggregator.name": ["gem", "netvlad", "boq", "seqpool"],
+    }
+    body = "; ".join(f'trial.suggest_categorical("{path}", {names[path]})' for path in names)
+    settings = {**SMALL, "image_size": [64, 64], "miner.name": "none"}
+    own = _write_space(tmp_path, body)
+    started = time.perf_counter()
+    plan = make_plan(SweepOptions(own, [str(tiny_city)], settings=settings))
+    assert time.perf_counter() - started < 10
+    assert [title for title, _ in plan.notes] == ["branches"]
+    assert len(plan.branches) == sum(map(len, names.values()))

@@ -11,7 +11,7 @@ import pytest
 from vgray.errors import UserError
 from vgray.orchestration import study as studies
 from vgray.orchestration.report import epoch_report, failure_report
-from vgray.orchestration.run_folder import RunFolder, best_trial, require_writable
+from vgray.orchestration.run_folder import RunFolder, require_writable
 from vgray.orchestration.search import StudySearch
 from vgray.orchestration.spaces import load_space
 from vgray.recipe import Recipe
@@ -75,6 +75,9 @@ def test_trials_table_says_how_each_ended(run: RunFolder, study: optuna.Study) -
     assert (rows[0]["recall@1_low"], rows[0]["recall@1_high"]) == (38, 42)
     assert rows[0]["seconds"] == 4.5
     assert rows[2]["failure"] == "the loss is nan"
+    assert {(row["phase"], row["finalist_of"], row["seed"]) for row in rows} == {
+        ("search", None, BASE.seed)
+    }
     assert Recipe.from_dict(json.loads(rows[1]["recipe"])).epochs == 3
     run.write_tables(study, running=True)
     rows = pq.read_table(run.path / "trials.parquet").to_pylist()
@@ -115,7 +118,8 @@ def test_ended_trials_keep_their_best_epoch_only(run: RunFolder, study: optuna.S
 def test_an_empty_study_has_no_best(run: RunFolder) -> None:
     study = studies.open_study(run.journal)
     assert run.write_tables(study, running=False) is None
-    assert best_trial([]) is None
+    assert run.write_finalists(study, repeats=3) == []
+    assert not (run.path / "finalists.json").exists()
 
 
 def test_a_run_is_created_once_and_found_again(run: RunFolder, tmp_path: Path) -> None:
@@ -152,7 +156,11 @@ def test_the_best_that_was_just_replaced_on_disk_is_found(
     best = run.write_tables(study, running=False)
     assert best is not None
     assert best.metrics["recall@1"] == 55
-    assert json.loads((run.best / "trial.json").read_text()) == {"trial": 0, "epoch": 4}
+    assert json.loads((run.best / "trial.json").read_text()) == {
+        "trial": 0,
+        "epoch": 4,
+        "finalist_of": None,
+    }
 
 
 def test_a_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -6,20 +6,28 @@ from typing import Any
 
 from rich.console import Console
 
+from vgray.orchestration.progress import Progress
 from vgray.orchestration.report import epoch_report, failure_report
-from vgray.orchestration.screen import Progress, Screen
+from vgray.orchestration.screen import Screen
 from vgray.recipe import Recipe
 from vgray.settings import describe_settings
 
 RECIPE = Recipe(epochs=4).to_dict()
 
 
-def _trial(number: int) -> SimpleNamespace:
+def _trial(number: int, finalist_of: int | None = None, seed: int = 0) -> SimpleNamespace:
     settings = {"optimizer.name": "sgd", "optimizer.lr": 0.01234, "batch.places": 16}
-    return SimpleNamespace(config={"number": number, "settings": settings, "recipe": RECIPE})
+    return SimpleNamespace(
+        config={
+            "number": number,
+            "settings": settings,
+            "recipe": {**RECIPE, "seed": seed},
+            "finalist_of": finalist_of,
+        }
+    )
 
 
-def _epoch(number: int, epoch: int, recall: float) -> dict[str, Any]:
+def _epoch(number: int, epoch: int, recall: float, **more: Any) -> dict[str, Any]:
     metrics = {
         "epoch": epoch,
         "loss": 0.25,
@@ -27,6 +35,7 @@ def _epoch(number: int, epoch: int, recall: float) -> dict[str, Any]:
         "recall@1_low": recall - 3,
         "recall@1_high": recall + 3,
         "images_per_s": 200.0,
+        **more,
     }
     return epoch_report(number, metrics)
 
@@ -88,6 +97,58 @@ def test_time_left_counts_what_early_stopping_saves() -> None:
     progress.started -= 10  # 10 s for one epoch: 9 trials of 2 epochs and one epoch are left
     assert "about 3 min 10 s left" in progress.summary()
     assert progress.summary().startswith("0 of 10 trials ended, 1 running, 200 images/s")
+
+
+def test_finalists_are_told_from_the_search() -> None:
+    out = io.StringIO()
+    progress = Progress(num_trials=4, epochs=4, expected_epochs=2, num_finalists=3)
+    screen = Screen(progress, Console(file=out))
+    for trial, recall in (
+        (_trial(0), 50.0),
+        (_trial(1, finalist_of=0, seed=1), 40.0),
+        (_trial(2, finalist_of=0, seed=2), 44.0),
+        (_trial(3, finalist_of=7, seed=1), 60.0),
+    ):
+        screen.on_trial_start(0, [], trial)
+        screen.on_trial_result(0, [], trial, _epoch(trial.config["number"], 4, recall))
+        screen.on_trial_complete(0, [], trial)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "trial 0 starts: sgd lr=0.0123 places=16"
+    assert "trial 2 starts: finalist of 0, seed 2: sgd lr=0.0123 places=16" in lines
+    assert any(line.startswith("best so far: trial 0") for line in lines)
+    assert lines[-2] == "finalists so far, mean recall@1 (repeats): of trial 7 60.0 (1), " + (
+        "of trial 0 42.0 (2)"
+    )
+    assert lines[-1].startswith("4 of 4 trials ended")
+
+
+def test_time_left_counts_finalists_in_full() -> None:
+    progress = Progress(num_trials=4, epochs=4, expected_epochs=2.0, num_finalists=2)
+    screen = Screen(progress, Console(file=io.StringIO()))
+    screen.on_trial_start(0, [], _trial(0))
+    screen.on_trial_result(0, [], _trial(0), _epoch(0, 1, 10.0))
+    progress.started -= 10  # 10 s for one epoch: 1 + 2 of the search, 2 times 4 of finalists
+    assert "about 1 min 50 s left" in progress.summary()
+    progress.expect_finalists(1)
+    assert "0 of 3 trials ended" in progress.summary()
+    assert "about 1 min 10 s left" in progress.summary()
+    screen.on_trial_start(0, [], _trial(1, finalist_of=0, seed=1))
+    assert "about 1 min 10 s left" in progress.summary()
+
+
+def test_a_trial_warns_once_beside_a_live_table_too() -> None:
+    for live in (False, True):
+        out = io.StringIO()
+        screen = Screen(
+            Progress(num_trials=1, epochs=4, expected_epochs=4),
+            Console(file=out, width=200, force_terminal=live),
+        )
+        with screen:
+            screen.on_trial_start(0, [], _trial(0))
+            for epoch in (1, 2):
+                report = _epoch(0, epoch, 10.0, warning="no batch of the epoch had a pair")
+                screen.on_trial_result(0, [], _trial(0), report)
+        assert out.getvalue().count("trial 0 warns: no batch of the epoch had a pair") == 1
 
 
 def test_settings_are_described_in_one_short_line() -> None:

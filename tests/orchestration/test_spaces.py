@@ -10,6 +10,7 @@ import pytest
 
 from vgray.errors import UserError
 from vgray.orchestration.branches import sample_settings
+from vgray.orchestration.feasible import Feasible
 from vgray.orchestration.spaces import (
     RecipeTrial,
     known_spaces,
@@ -26,7 +27,8 @@ def test_every_known_space_draws_and_publishes_valid_recipes() -> None:
     for name in names:
         space = load_space(name)
         base = Recipe().with_settings(space.base)
-        assert len(sample_settings(space, base, 100, seed=0)) == 100
+        space = replace(space, allows=Feasible(space, base))
+        assert len(sample_settings(space, base, 10, seed=0)) == 10
         assert space.published
         for known in space.published:
             base.with_settings(known)

@@ -99,9 +99,9 @@ def test_a_trial_asked_but_not_configured_is_configured_on_resuming(journal: Pat
     Recipe.from_dict(config["recipe"])
 
 
-def test_published_settings_come_first_once_and_exactly(journal: Path) -> None:
+def test_given_settings_come_first_once_and_exactly(journal: Path) -> None:
     for _ in range(3):
-        studies.enqueue_published(studies.open_study(journal), SPACE, 4)
+        studies.enqueue_given(studies.open_study(journal), SPACE.published[:4])
     study = studies.open_study(journal)
     search = _search(study)
     for i, known in enumerate(SPACE.published[:4]):
@@ -120,7 +120,7 @@ def test_a_resumed_search_does_not_draw_its_first_settings_again(
     drawn = []
     for i in range(6):  # a new process for each
         search = _search(studies.open_study(journal))
-        search._interrupted.clear()
+        search._queue.clear()
         drawn.append(search.suggest(str(i))["settings"])
     assert drawn == expected
     assert len({str(settings) for settings in drawn}) == 6
@@ -134,7 +134,7 @@ def test_what_a_killed_process_left_half_written_is_mended(journal: Path) -> Non
     journal.with_name("study.journal.lock").symlink_to(journal)
     for i in range(2):
         search = _search(studies.open_study(journal))
-        search._interrupted.clear()
+        search._queue.clear()
         assert search.suggest(str(i))["number"] == i + 1
 
 
@@ -197,7 +197,7 @@ def test_failed_trials_are_retried_under_their_folder(journal: Path) -> None:
 
 def test_unfinished_counts_running_and_new_trials(journal: Path) -> None:
     study = studies.open_study(journal)
-    studies.enqueue_published(study, SPACE, 2)
+    studies.enqueue_given(study, SPACE.published[:2])
     assert studies.num_unfinished(study, 5) == 5
     search = _search(study)
     search.suggest("a")

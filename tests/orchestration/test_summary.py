@@ -1,19 +1,26 @@
 """What a dry run shows: every branch of a space, what it costs, what is left out."""
 
+import functools
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from played_sweep import play, recall
 from rich.console import Console
 
 import search_spaces.image_sizes
 import vgray.console
 from vgray.errors import UserError
 from vgray.orchestration import cost
+from vgray.orchestration import study as studies
+from vgray.orchestration.epoch_images import EpochImages
 from vgray.orchestration.plan import Plan, SweepOptions, make_plan
 from vgray.orchestration.run_folder import RunFolder
-from vgray.orchestration.summary import show_plan
-from vgray.orchestration.sweep import RunOptions
+from vgray.orchestration.standings import compare_two_best
+from vgray.orchestration.summary import show_outcome, show_plan
+from vgray.orchestration.sweep import Outcome, RunOptions
 from vgray.training.speed import Speed
 
 SMALL = {"backbone.weights": "none", "batch.places": 4, "epochs": 9}
@@ -22,6 +29,12 @@ SMALL = {"backbone.weights": "none", "batch.places": 4, "epochs": 9}
 def _plan(city: Path, space: str, **changes: Any) -> Plan:
     presets = {**SMALL, "image_size": [64, 64]}
     return make_plan(SweepOptions(space=space, data=str(city), presets=presets, settings=changes))
+
+
+def _with_images(plan: Plan, trained: int) -> Plan:
+    """Return the plan with so many images in an epoch of every branch, and none to validate on."""
+    images = [EpochImages(1, trained, 0)] * len(plan.branches)
+    return replace(plan, num_validation_images=0, branch_images=images)
 
 
 def _shown(plan: Plan, monkeypatch: pytest.MonkeyPatch, *, width: int = 120) -> list[str]:
@@ -112,7 +125,8 @@ def test_branches_are_measured_and_a_failure_is_said_in_its_row(
     # Four of them were measured: 200, 100, 100 and 100 images/s; the fifth counts as nothing.
     assert _row(lines, "cost:").split()[1:3] == ["at", "least"]
     speeds = cost.measure_speeds(plan, threads=1)
-    assert speeds.seconds_per_epoch(plan, 1000, 0) == pytest.approx((5 + 10 + 10 + 10) / 5)
+    plan = _with_images(plan, 1000)
+    assert speeds.seconds_per_epoch(plan) == pytest.approx((5 + 10 + 10 + 10) / 5)
 
 
 def test_composed_spaces_multiply_what_they_cost(
@@ -127,7 +141,7 @@ def test_composed_spaces_multiply_what_they_cost(
     plan = _plan(tiny_city, "attention+image_sizes+optimizers")
     speeds = cost.measure_speeds(plan, threads=1)
     mean_pixels = (32 * 32 + 32 * 48) / 2
-    assert speeds.seconds_per_epoch(plan, 1, 0) == pytest.approx(
+    assert speeds.seconds_per_epoch(_with_images(plan, 1)) == pytest.approx(
         9 / 5 * mean_pixels / 1e5, rel=1e-3
     )
 
@@ -177,3 +191,81 @@ def test_real_networks_are_measured(tiny_city: Path, monkeypatch: pytest.MonkeyP
     speeds = cost.measure_speeds(plan, threads=1)
     assert len(speeds.branches) == 5
     assert all(isinstance(speed, Speed) and speed.training > 0 for speed in speeds.branches)
+
+
+def test_finalists_are_announced_and_paid_for(
+    tiny_city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "measure_speed", lambda recipe, *, threads: Speed(100.0, 1000.0))
+    options = SweepOptions(
+        space="attention",
+        data=(str(tiny_city),),
+        presets={**SMALL, "image_size": [64, 64]},
+        num_trials=6,
+        scheduler="none",
+        finalists=2,
+        repeats=3,
+    )
+    lines = _shown(make_plan(options), monkeypatch)
+    expected = "finalists: the best 2 settings, trained 3 times more, with other seeds"
+    assert _row(lines, "finalists:") == expected
+    assert "about 108 of at most 108" in _row(lines, "epochs:")  # 9 epochs x (6 + 2 x 3)
+
+
+def _ended(run: RunFolder, count: int, recall_of: Any) -> Outcome:
+    study = play(run, count=count, recall_of=recall_of)
+    best = run.write_tables(study, running=False, repeats=2)
+    if best is not None:
+        best.metrics.update({f"recall@{n}": 90.0 for n in (5, 10, 20)})
+        best.metrics.update({"recall@1_low": 60.0, "recall@1_high": 80.0})
+    finalists = run.write_finalists(study, repeats=2)
+    trials = studies.search_trials(study)
+    return Outcome(
+        best=best,
+        counts={"finished": 7},
+        complete=True,
+        seconds=1.0,
+        first_failure=None,
+        epochs_run=14,
+        finalists=finalists,
+        runner_up=None if finalists else compare_two_best(trials, run.ranks),
+    )
+
+
+def _said(outcome: Outcome, plan: Plan, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    monkeypatch.setattr(vgray.console, "console", console)
+    assert show_outcome(outcome, plan, run, RunOptions()) == 0
+    return console.export_text()
+
+
+def test_the_table_of_the_finalists_ends_in_one_plain_sentence(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder.named(tmp_path, "a-run")
+    run.create({"options": {}}, [])
+    plan = _plan(tiny_city, "optimizers")
+    lines = _said(_ended(run, 2, recall), plan, run, monkeypatch).splitlines()
+    table = lines.index(_row(lines, "rank"))
+    assert lines[table + 1].split()[:6] == ["1", "0", "66.2", "12.4", "75.0", "57.5"]
+    assert lines[table + 2].split()[:6] == ["2", "2", "63.8", "1.8", "62.5", "65.0"]
+    assert "2.5 points [" in lines[table + 2]
+    assert lines[table + 3].startswith("first and second cannot be told apart (difference 2.5 ")
+    assert "trial 6, the best repeat of trial 0's setting, epoch 2" in _row(lines, "best:")
+    assert not [line for line in lines if line.startswith("note:")]
+
+
+def test_finalists_are_suggested_only_where_they_would_tell(
+    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _plan(tiny_city, "optimizers")
+    for name, best in (("close", 70.0), ("far", 97.5)):
+        run = RunFolder.named(tmp_path, name)
+        run.create({"options": {}}, [])
+        reached = functools.partial(_with_best, best)
+        said = _said(_ended(run, 0, reached), plan, run, monkeypatch)
+        assert ("--finalists 3 would tell" in said) == (name == "close")
+
+
+def _with_best(best: float, config: dict[str, Any]) -> float | None:
+    return best if config["number"] == 2 else recall(config)

@@ -25,11 +25,8 @@ def test_batches_of_places(squares: TrainingData, tiny: Recipe) -> None:
     batch, *others = found
     assert count == batches.num_batches == 1 + len(others) == 3
     assert batch.shape is None and batch.queries is None
-    assert (
-        batch.labels.tolist()
-        == batch.groups.tolist()
-        == squares.train.place_ids[batch.rows].tolist()
-    )
+    places = squares.train.place_ids[batch.rows].tolist()
+    assert batch.labels.tolist() == batch.groups.tolist() == places
     assert np.unique(batch.labels, return_counts=True)[1].tolist() == [4] * 8
     assert batches.metrics() == {}
 
@@ -52,12 +49,9 @@ def test_batches_of_tuples(squares: TrainingData, tiny: Recipe) -> None:
         tuples = batch.rows.reshape(-1, 5)
         assert squares.train.is_query[tuples[:, 0]].all()
         assert squares.train.is_database[tuples[:, 1:]].all()
-        assert (
-            squares.train.place_ids[tuples[:, 0]] == squares.train.place_ids[tuples[:, 1]]
-        ).all()
-        assert (
-            squares.train.place_ids[tuples[:, :1]] != squares.train.place_ids[tuples[:, 2:]]
-        ).all()
+        places = squares.train.place_ids[tuples]
+        assert (places[:, 0] == places[:, 1]).all()
+        assert (places[:, :1] != places[:, 2:]).all()
     assert batches.metrics()["num_tuples"] == 48
 
 

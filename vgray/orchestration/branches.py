@@ -1,14 +1,15 @@
 """The branches of a search space: each way through its choices of methods and image sizes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 
 from vgray.errors import UserError
-from vgray.orchestration.probes import varied_paths, ways, ways_of_each
+from vgray.orchestration.feasible import Feasible
+from vgray.orchestration.probes import Way, varied_paths, ways_of_each
 from vgray.orchestration.spaces import SearchSpace
 from vgray.recipe import Recipe, is_misfit
 from vgray.settings import describe_settings
@@ -16,7 +17,7 @@ from vgray.settings import describe_settings
 
 @dataclass(frozen=True)
 class Branch:
-    """One way through the choices of one of the composed spaces."""
+    """One way through the choices of one of the composed spaces, or one of its choices."""
 
     part: int
     """Which of the composed spaces, from 0."""
@@ -50,70 +51,8 @@ class Branches:
     left_out: list[LeftOut]
     published: list[Mapping[str, Any]]
     """The published settings that are not skipped."""
-
-
-class Feasible:
-    """Whether a space holds a valid recipe with given settings, whatever else it draws.
-
-    It follows from the space, what is fixed and the base recipe alone, so a resumed sweep decides
-    the same. Numbers are tried in the middle and at both ends of their ranges.
-
-    Args:
-        space: the space, with what is fixed.
-        base: the recipe that settings are put into.
-    """
-
-    def __init__(self, space: SearchSpace, base: Recipe) -> None:
-        self._space = space
-        self._base = base
-        self._answers: dict[str, Mapping[str, Any] | str] = {}
-
-    def __call__(self, known: Mapping[str, Any]) -> bool:
-        """Return whether there is a valid recipe with the ``known`` settings."""
-        return not isinstance(self._answer(known), str)
-
-    def recipe(self, known: Mapping[str, Any]) -> Recipe:
-        """Return a recipe with the ``known`` settings and a value for all else that is drawn.
-
-        Raises:
-            UserError: there is no valid one.
-        """
-        answer = self._answer(known)
-        if isinstance(answer, str):
-            raise UserError(f"--space {self._space.name}: nothing is left to try: {answer}")
-        return self._space.recipe(self._base, answer)
-
-    def reason(self, known: Mapping[str, Any]) -> str | None:
-        """Return why there is no valid recipe with the ``known`` settings; None if there is one."""
-        answer = self._answer(known)
-        return answer if isinstance(answer, str) else None
-
-    def _answer(self, known: Mapping[str, Any]) -> Mapping[str, Any] | str:
-        key = json.dumps(known, sort_keys=True)
-        if key not in self._answers:
-            self._answers[key] = self._find(known)
-        return self._answers[key]
-
-    def _find(self, known: Mapping[str, Any]) -> Mapping[str, Any] | str:
-        first = ""
-        for probes in ways(self._space, known):
-            settings = [{**known, **probe.settings} for probe in probes]
-            # The ends first: what is wrong there is what the space says.
-            refusals = [why for each in reversed(settings) if (why := self._refusal(each))]
-            if not refusals:
-                return settings[0]
-            first = first or refusals[0]
-        return first
-
-    def _refusal(self, settings: Mapping[str, Any]) -> str | None:
-        """Return why the parts do not fit together; what is wrong by itself is raised."""
-        try:
-            self._space.recipe(self._base, settings)
-        except UserError as error:
-            if is_misfit(error):
-                return str(error)
-            raise
-        return None
+    are_all: bool
+    """Whether every way is a branch; of a large space each choice is one."""
 
 
 def base_recipe(space: SearchSpace, seed: int) -> Recipe:
@@ -166,15 +105,21 @@ def find_branches(space: SearchSpace, feasible: Feasible, given: Mapping[str, An
         elif (key := (feasible.recipe(setting), frozenset(varied & setting.keys()))) not in seen:
             seen.add(key)
             published.append(setting)
-    kept, dead = [], {}
-    for part, choices, probes in ways_of_each(space):
-        if feasible(choices):
-            # Where an end depends on another number, the one in the middle is shown.
-            ranges = {path: text for each in reversed(probes) for path, text in each.ranges.items()}
-            kept.append(Branch(part, choices, ranges, feasible.recipe(choices)))
-        else:
-            first = _first_dead(choices, feasible)
-            dead[json.dumps(first)] = first
+    kept: list[Branch] = []
+    dead: dict[str, Mapping[str, Any]] = {}
+    are_all = True
+    for way in ways_of_each(space):
+        are_all = are_all and way.is_one_of_all
+        # Where an end depends on another number, the one in the middle is shown.
+        ranges = {path: text for each in reversed(way.probes) for path, text in each.ranges.items()}
+        for choices in [way.choices] if way.is_one_of_all else _single(way, kept, dead):
+            if feasible(choices):
+                recipe = feasible.recipe(way.choices if feasible(way.choices) else choices)
+                shown = ranges if way.is_one_of_all else _ranges_of(choices, way, ranges)
+                kept.append(Branch(way.part, choices, shown, recipe))
+            else:
+                core = _first_dead(choices, feasible)
+                dead[json.dumps(core)] = core
     left_out = []
     for first in dead.values():
         of_it = [entry for entry in skipped if first.items() <= entry[2].items()]
@@ -183,7 +128,33 @@ def find_branches(space: SearchSpace, feasible: Feasible, given: Mapping[str, An
     for what, reason in dict.fromkeys((describe_settings(w), r) for w, r, _ in skipped):
         count = sum((describe_settings(w), r) == (what, reason) for w, r, _ in skipped)
         left_out.append(LeftOut(what, reason, count))
-    return Branches(kept, left_out, published)
+    return Branches(kept, left_out, published, are_all)
+
+
+def _single(
+    way: Way, kept: list[Branch], dead: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield each choice of the way by itself that no earlier way has taken."""
+    seen = [branch.choices for branch in kept] + list(dead.values())
+    for path, choice in way.choices.items():
+        if {path: choice} not in seen:
+            yield {path: choice}
+
+
+def _ranges_of(choices: Mapping[str, Any], way: Way, ranges: Mapping[str, str]) -> dict[str, str]:
+    """Return the ranges of the family that is chosen from; the first has the rest."""
+    families = {_family(path) for path in way.choices}
+    mine = {_family(path) for path in choices}
+    return {
+        path: text
+        for path, text in ranges.items()
+        if _family(path) in mine
+        or (way.probes[0].picked[0] in choices and _family(path) not in families)
+    }
+
+
+def _family(path: str) -> str:
+    return path.partition(".")[0]
 
 
 def sample_settings(

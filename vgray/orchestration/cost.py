@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from vgray.errors import UserError
 from vgray.models.devices import default_device
+from vgray.orchestration.epoch_images import EpochImages
 from vgray.orchestration.plan import Plan
 from vgray.recipe import Recipe
 from vgray.training.speed import Speed, measure_speed
@@ -44,25 +45,25 @@ class Speeds:
         """Whether branches are worth telling apart."""
         return any(speed != self.first for speed in self.branches if speed is not None)
 
-    def seconds_per_epoch(self, plan: Plan, num_trained: int, num_described: int) -> float:
+    def seconds_per_epoch(self, plan: Plan) -> float:
         """Return what an epoch takes at least, on average over the branches.
 
-        Those that were not measured count as nothing.
+        Training, validation and mining count; branches that were not measured count as nothing.
 
         Args:
             plan: the plan that was measured.
-            num_trained, num_described: images of an epoch.
         """
 
-        def seconds(speed: Measured) -> float:
+        def seconds(speed: Measured, images: EpochImages) -> float:
             if not isinstance(speed, Speed):
                 return 0.0
-            return num_trained / speed.training + num_described / speed.describing
+            described = plan.num_validation_images + images.mined
+            return images.trained / speed.training + described / speed.describing
 
-        total = seconds(self.first)
-        pairs = zip(plan.branches, self.branches, strict=True)
-        for _, part in itertools.groupby(pairs, key=lambda pair: pair[0].part):
-            share = fmean(seconds(speed) for _, speed in part) / seconds(self.first)
+        total = first = seconds(self.first, plan.images)
+        branches = zip(plan.branches, self.branches, plan.branch_images, strict=True)
+        for _, part in itertools.groupby(branches, key=lambda each: each[0].part):
+            share = fmean(seconds(speed, images) for _, speed, images in part) / first
             total *= share or 1.0
         return total
 

@@ -1,46 +1,55 @@
 """A sweep's plan: what is wanted, checked through and through before anything starts."""
 
 import functools
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vgray import provenance
-from vgray.errors import UserError, nearest_name
+from vgray.errors import UserError
 from vgray.orchestration.branches import (
     Branch,
-    Feasible,
     LeftOut,
     base_recipe,
     find_branches,
     sample_settings,
 )
-from vgray.orchestration.probes import varied_paths
+from vgray.orchestration.checks import (
+    ensure_networks,
+    grace_epochs,
+    refuse_fixed_and_varied,
+    refuse_fixed_nowhere,
+    refuse_numbers,
+    require_data,
+)
+from vgray.orchestration.epoch_images import EpochImages, images_per_epoch
+from vgray.orchestration.feasible import Feasible
+from vgray.orchestration.first import settings_tried_first
+from vgray.orchestration.probes import MAX_WAYS, varied_paths
 from vgray.orchestration.run_folder import RunFolder
-from vgray.orchestration.rungs import default_grace
 from vgray.orchestration.spaces import SearchSpace, load_space
+from vgray.orchestration.warm_start import WarmStart, read_warm_start, recorded_warm_start
 from vgray.places import (
     ImageStore,
     fingerprint,
-    for_training,
-    load_manifest,
+    load_training_data,
     open_store,
-    require_trainable,
+    require_data_for,
     skipped_images,
-    with_validation,
 )
 from vgray.recipe import Recipe, with_absolute_paths
-from vgray.settings import flatten_settings
 
 ImageSize = tuple[int, int]
 StoreProgress = Callable[[ImageSize, int, int], None]
 
 # Settings drawn from a space to find its mistakes before anything starts.
 SAMPLED_SETTINGS = 50
+# Of a large space, where each takes a hundred times as long.
+SAMPLED_OF_LARGE = 15
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ class SweepOptions:
     """What decides a sweep's result; kept in the run folder and taken from there on resuming."""
 
     space: str
-    data: str
+    data: Sequence[str]
+    """One data set, or several that are trained on together."""
     val: str | None = None
     """Another data set to validate on, where ``data`` has only images to train on."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +66,7 @@ class SweepOptions:
     presets: dict[str, Any] = field(default_factory=dict)
     """The same, but what the space varies or the user fixes goes before it."""
     num_trials: int = 20
+    """0: the whole grid, or all that is published."""
     seed: int = 0
     scheduler: str = "asha"
     """``asha`` or ``none``."""
@@ -74,6 +85,39 @@ class SweepOptions:
     repeats: int = 3
     """How often each finalist is trained, with another seed each time."""
 
+    def __post_init__(self) -> None:
+        # Run folders have a list, those of earlier versions a text.
+        object.__setattr__(self, "data", tuple(provenance.data_sets(self.data)))
+
+    @property
+    def data_text(self) -> str:
+        """The data sets in one line."""
+        return ", ".join(self.data)
+
+    def extended(
+        self, num_trials: int | None, finalists: int | None, repeats: int | None
+    ) -> "SweepOptions":
+        """Return the options with what may be given anew for a run; None leaves it as it is.
+
+        Raises:
+            UserError: repeats without finalists, or another number of trials than are published.
+        """
+        if num_trials is not None and self.published_only:
+            raise UserError(
+                f"--num-trials {num_trials}: the run tries what is published, no more; leave it out"
+            )
+        if repeats is not None and not (finalists or self.finalists):
+            raise UserError(
+                f"--repeats {repeats}: says how often each finalist is trained; give --finalists K "
+                "too, or leave it out"
+            )
+        return replace(
+            self,
+            num_trials=num_trials or self.num_trials,
+            finalists=finalists or self.finalists,
+            repeats=repeats or self.repeats,
+        )
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -86,164 +130,140 @@ class Plan:
     store: ImageStore
     """Of the base recipe's image size, or of the first that is drawn."""
     data_fingerprint: str
+    given: list[Mapping[str, Any]]
+    """The settings that are tried first, in order: published ones, or the whole grid."""
     num_published: int
+    """How many of them are published; these come first."""
+    warm_start: WarmStart | None
+    """What is taken from an earlier run."""
     grace: int
-    steps_per_epoch: int
     num_validation_images: int
     settings: list[Mapping[str, Any]]
-    """The published settings that are tried first, then settings drawn at random."""
+    """The settings that are tried first, then some drawn at random."""
     branches: list[Branch]
+    branch_images: list[EpochImages]
+    """Of an epoch of each branch's recipe."""
     left_out: list[LeftOut]
+    notes: list[tuple[str, str]]
+    """What else is worth saying, each with a title."""
+
+    @property
+    def images(self) -> EpochImages:
+        """Of an epoch of the first branch's recipe."""
+        return self.branch_images[0]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch of the first branch's recipe."""
+        return self.images.steps
+
+    @property
+    def num_finalist_epochs(self) -> int:
+        """Epochs that the finalists take in all."""
+        return self.options.finalists * self.options.repeats * self.base.epochs
 
 
 def make_plan(
     options: SweepOptions,
     *,
-    known_fingerprint: str | None = None,
+    resumed: RunFolder | None = None,
     progress: StoreProgress | None = None,
 ) -> Plan:
     """Check everything that can be checked before a sweep starts.
 
     Args:
         options: what is wanted.
-        known_fingerprint: of the data when the run began, if it is resumed.
+        resumed: the run that is resumed: on the same data, and with what it took from an earlier.
         progress: called with image size, images done and images in all while they are decoded.
 
     Raises:
-        UserError: the space, a recipe, or the data set does not do.
+        UserError: the space, a recipe, the data set or the earlier run does not do.
     """
-    if not options.reduction > 1:
-        raise UserError(
-            f"--reduction {options.reduction:g}: each comparison keeps one trial in this many; "
-            "give more than 1"
-        )
-    if "seed" in options.settings:
-        raise UserError("--set seed: is one for search and training; give --seed instead")
+    refuse_numbers(options)
     options = replace(options, settings=with_absolute_paths(options.settings))
     space = load_space(options.space)
     varied = varied_paths(space)
-    _refuse_fixed_and_varied(varied, options)
+    refuse_fixed_and_varied(varied, options.settings, options.space)
     presets = {key: value for key, value in options.presets.items() if key not in varied}
     space = replace(space, fixed={**presets, **options.settings})
     base = base_recipe(space, options.seed)
     feasible = Feasible(space, base)
     found = find_branches(space, feasible, options.settings)
     space = replace(space, allows=feasible, published=found.published)
-    # At most half of the trials: a sweep that only repeats the literature searches nothing.
-    num_published = min(len(space.published), math.ceil(options.num_trials / 2))
-    sampled = sample_settings(space, base, SAMPLED_SETTINGS, options.seed)
-    certain = [feasible.recipe(setting) for setting in space.published[:num_published]]
+    count = SAMPLED_SETTINGS if found.are_all else SAMPLED_OF_LARGE
+    sampled = sample_settings(space, base, count, options.seed)
+    warm_start = _warm_start(options, space, resumed)
+    first = settings_tried_first(options, space, base, warm_start)
+    options = replace(options, num_trials=first.num_trials)
+    if options.finalists > options.num_trials:
+        raise UserError(
+            f"--finalists {options.finalists}: there are only {options.num_trials} trials to "
+            "choose from; give fewer finalists or more trials"
+        )
+    certain = [feasible.recipe(setting) for setting in first.settings]
     certain += [branch.recipe for branch in found.kept]
     recipes = [*certain, *(space.recipe(base, each) for each in sampled)]
-    _refuse_fixed_nowhere(recipes, options)
+    refuse_fixed_nowhere(recipes, options.settings, options.space)
 
-    manifest = _load_data(options)
-    batches = [recipe.batch for recipe in recipes]
-    require = functools.partial(
-        require_trainable,
-        manifest,
-        places_per_batch=max(batch.places for batch in batches),
-        images_per_place=max(batch.images_per_place for batch in batches),
-        min_images=max(batch.min_images_per_place for batch in batches),
-        min_distance_m=max(batch.min_distance_m for batch in batches),
-        distance_m=base.evaluation.distance_m,
-    )
+    manifest = load_training_data(options.data, options.val)
     # Before anything is decoded, which may take hours, and after, without what is unreadable.
-    num_places = require()
-    steps = math.ceil(num_places / base.batch.places)
-    grace = _grace(options, base, recipes, steps)
-    if known_fingerprint not in (None, fingerprint(manifest)):
+    require_data(manifest, recipes, varied, options.space)
+    found_fingerprint = fingerprint(manifest)
+    if resumed is not None and resumed.description()["data"]["fingerprint"] != found_fingerprint:
         raise UserError(
-            f"--resume: the data in {options.data} has changed since the run began; restore it, or "
-            "start a new run"
+            f"--resume: the data in {options.data_text} has changed since the run began; restore "
+            "it, or start a new run"
         )
-    _ensure_networks(recipes)
+    if warm_start is not None and warm_start.fingerprint != found_fingerprint:
+        raise UserError(
+            f"--warm-start {warm_start.name}: was run on other data than {options.data_text}, and "
+            "recalls on two data sets cannot be compared; give the same --data and --val"
+        )
+    ensure_networks(recipes)
     sizes = {base.image_size}
     if "image_size" not in varied or any("image_size" in each.choices for each in found.kept):
         sizes = {recipe.image_size for recipe in certain}
-    first = base.image_size if base.image_size in sizes else min(sizes)
+    first_size = base.image_size if base.image_size in sizes else min(sizes)
     # Trials find every size decoded, except those of a range: they decode what they draw.
     stores = {}
     for size in sorted(sizes):
         told = functools.partial(progress, size) if progress is not None else None
         stores[size] = open_store(manifest, size, progress=told)
-        require(stores[size].readable)
+        require_data_for(manifest, recipes, stores[size].readable)
+    grace = grace_epochs(options.grace, base.epochs, recipes, manifest)
+    notes = []
+    if warm_start is not None:
+        notes.append(("warm start", warm_start.describe(options.sampler, base.epochs)))
+    if not found.are_all:
+        what = f"over {MAX_WAYS} ways through the choices: each choice was checked, not each way"
+        notes.append(("branches", what))
     return Plan(
         options=replace(options, grace=grace),
         space=space,
         base=base,
         manifest=manifest,
-        store=stores[first],
-        data_fingerprint=fingerprint(manifest),
-        num_published=num_published,
+        store=stores[first_size],
+        data_fingerprint=found_fingerprint,
+        given=first.settings,
+        num_published=first.num_published,
+        warm_start=warm_start,
         grace=grace,
-        steps_per_epoch=steps,
         num_validation_images=pc.sum(pc.equal(manifest["split"], "val")).as_py() or 0,
-        settings=[*space.published[:num_published], *sampled],
+        settings=[*first.settings, *sampled],
         branches=found.kept,
+        branch_images=images_per_epoch(manifest, [branch.recipe for branch in found.kept]),
         left_out=found.left_out,
+        notes=notes,
     )
 
 
-def _load_data(options: SweepOptions) -> pa.Table:
-    manifest = load_manifest(options.data)
-    if options.val is not None:
-        manifest = with_validation(manifest, load_manifest(options.val))
-    return for_training(manifest)
-
-
-def _refuse_fixed_and_varied(varied: set[str], options: SweepOptions) -> None:
-    both = sorted(varied & set(options.settings))
-    if both:
-        raise UserError(
-            f"--set {both[0]}: is varied by --space {options.space}; leave one of them out"
-        )
-
-
-def _refuse_fixed_nowhere(recipes: list[Recipe], options: SweepOptions) -> None:
-    known = {path for recipe in recipes for path in flatten_settings(recipe.to_dict())}
-    for path in options.settings:
-        if path not in known:
-            hint = nearest_name(path, sorted(known)) or "; leave it out"
-            raise UserError(f"--set {path}: nothing in --space {options.space} has it{hint}")
-
-
-def _ensure_networks(recipes: list[Recipe]) -> None:
-    """Make sure, once for each of the backbones, that it exists and its weights fit.
-
-    What fits a model of timm only timm knows, so of those each aggregator is tried.
-    """
-    # The least cropped one needs the most of a file.
-    recipes = sorted(recipes, key=lambda recipe: recipe.backbone.crop_last, reverse=True)
-    kinds = {}
-    for recipe in recipes:
-        name, weights = recipe.backbone.name, recipe.backbone.weights
-        of_timm = name.startswith("timm/")
-        if of_timm or weights != "none":
-            kinds[name, weights, recipe.aggregator.name if of_timm else None] = recipe
-    for (name, weights, _), recipe in kinds.items():
-        from vgray.models import ensure_network
-
-        try:
-            ensure_network(recipe)
-        except UserError as error:
-            if len(kinds) == 1 or weights == "none":
-                raise
-            raise UserError(
-                f"backbone {name}: {error}; or start every backbone from random weights: "
-                "--set backbone.weights=none"
-            ) from None
-
-
-def _grace(options: SweepOptions, base: Recipe, recipes: list[Recipe], steps: int) -> int:
-    if options.grace is None:
-        warmup = max(math.ceil(recipe.schedule.warmup_steps / steps) for recipe in recipes)
-        return default_grace(base.epochs, warmup)
-    if not 1 <= options.grace <= base.epochs:
-        raise UserError(
-            f"--grace {options.grace}: a trial has {base.epochs} epochs; give 1 to {base.epochs}"
-        )
-    return options.grace
+def _warm_start(
+    options: SweepOptions, space: SearchSpace, resumed: RunFolder | None
+) -> WarmStart | None:
+    if options.warm_start is None:
+        return None
+    recorded = recorded_warm_start(resumed) if resumed is not None else None
+    return recorded or read_warm_start(RunFolder(Path(options.warm_start)), space)
 
 
 def stored_options(run: RunFolder) -> SweepOptions:

@@ -1,9 +1,10 @@
-"""Every way through the branchings of a search space, walked without drawing anything."""
+"""The ways through the branchings of a search space, walked without drawing anything."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import optuna
 
@@ -11,6 +12,8 @@ from vgray.orchestration.spaces import RecipeTrial, SearchSpace, is_branching
 
 # In the ranges: middle, low and high. What is valid at all three is taken to be so in between.
 PLACES = (0.5, 0.0, 1.0)
+# Where a space has more ways than this, enough of them are walked to take every choice once.
+MAX_WAYS = 300
 
 
 class Probe(RecipeTrial):
@@ -28,7 +31,7 @@ class Probe(RecipeTrial):
         self._place = place
         self.picks: list[int] = []
         self.picked: list[str] = []
-        self.counts: list[int] = []
+        self.offered: list[Sequence[Any]] = []
         self.ranges: dict[str, str] = {}
         self.branchings_before = 0
         """How many branchings the spaces before the last one have."""
@@ -66,7 +69,7 @@ class Probe(RecipeTrial):
         pick = min(pick, len(choices) - 1)
         self.picks.append(pick)
         self.picked.append(path)
-        self.counts.append(len(choices))
+        self.offered.append(choices)
         return self._keep(path, choices[pick])
 
     def _take(self, path: str, values: Sequence[Any], what: str) -> Any:
@@ -77,49 +80,96 @@ class Probe(RecipeTrial):
         )
 
 
+class Way(NamedTuple):
+    """One way through the branchings of one of the composed spaces."""
+
+    part: int
+    """Which of the composed spaces, from 0."""
+    choices: dict[str, Any]
+    """Dotted path -> the method or image size."""
+    probes: list[Probe]
+    """In the middle, low and high in the ranges."""
+    is_one_of_all: bool
+    """Whether every way of the part is walked; else every choice is taken once."""
+
+
 def varied_paths(space: SearchSpace) -> set[str]:
     """Return the dotted paths that a space may draw."""
-    return {
-        path for *_, probes in ways_of_each(space) for probe in probes for path in probe.settings
-    }
+    return {path for way in ways_of_each(space) for probe in way.probes for path in probe.settings}
 
 
-def ways(space: SearchSpace, known: Mapping[str, Any]) -> Iterator[list[Probe]]:
-    """Yield each way through all the branchings, in the middle, low and high in the ranges."""
-    picks: list[int] | None = []
-    while picks is not None:
-        probes = [_probe(space, known, picks, place) for place in PLACES]
-        yield probes
-        picks = _next(probes[0], 0)
+def all_ways(space: SearchSpace, known: Mapping[str, Any]) -> Iterator[Probe]:
+    """Yield every way through all the branchings, in the middle of the ranges."""
+    return _all(lambda picks: probe_at(space, known, picks, PLACES[0]), 0)
 
 
-def ways_of_each(
-    space: SearchSpace,
-) -> Iterator[tuple[int, dict[str, Any], list[Probe]]]:
-    """Yield each way through each of the composed spaces: its number, choices, three probes."""
+def ways_around(
+    space: SearchSpace, known: Mapping[str, Any], picks: Sequence[int]
+) -> Iterator[Probe]:
+    """Yield the way of ``picks``, then ways that take every other choice once; otherwise alike."""
+    return _covering(lambda picks: probe_at(space, known, picks, PLACES[0]), 0, picks)
+
+
+def ways_of_each(space: SearchSpace) -> Iterator[Way]:
+    """Yield the ways through each of the composed spaces: all, or each choice of it once.
+
+    The spaces before it take their first choices.
+    """
     for i in range(len(space.suggests)):
         part = replace(space, suggests=space.suggests[: i + 1])
-        picks: list[int] | None = []
-        while picks is not None:
-            probes = [_probe(part, {}, picks, place) for place in PLACES]
-            first = probes[0]
+
+        def probe(picks: Sequence[int], part: SearchSpace = part) -> Probe:
+            return probe_at(part, {}, picks, PLACES[0])
+
+        before = probe([]).branchings_before
+        walked = list(islice(_all(probe, before), MAX_WAYS + 1))
+        is_all = len(walked) <= MAX_WAYS
+        for first in walked if is_all else _covering(probe, before):
             own = first.picked[first.branchings_before :]
             choices = {path: first.settings[path] for path in own}
-            yield i, choices, probes
-            picks = _next(first, first.branchings_before)
+            others = [probe_at(part, {}, first.picks, place) for place in PLACES[1:]]
+            yield Way(i, choices, [first, *others], is_all)
+
+
+def _all(probe: Callable[[Sequence[int]], Probe], first: int) -> Iterator[Probe]:
+    """Yield every way from the branching numbered ``first`` on, the last ones changing first."""
+    picks: list[int] | None = []
+    while picks is not None:
+        walked = probe(picks)
+        yield walked
+        picks = _next(walked, first)
 
 
 def _next(probe: Probe, first: int) -> list[int] | None:
     """Return the picks of the way after ``probe``'s, from its ``first`` branching; None at last."""
     for i in range(len(probe.picks) - 1, first - 1, -1):
-        if probe.picks[i] + 1 < probe.counts[i]:
+        if probe.picks[i] + 1 < len(probe.offered[i]):
             return [*probe.picks[:i], probe.picks[i] + 1]
     return None
 
 
-def _probe(
+def _covering(
+    probe: Callable[[Sequence[int]], Probe], first: int, start: Sequence[int] = ()
+) -> Iterator[Probe]:
+    """Yield the way of ``start``, then ways that differ in one choice until each was taken."""
+    to_walk = [list(start)]
+    taken: set[tuple[str, str]] = set()
+    while to_walk:
+        walked = probe(to_walk.pop(0))
+        yield walked
+        for i in range(first, len(walked.picks)):
+            path, choices = walked.picked[i], walked.offered[i]
+            taken.add((path, repr(choices[walked.picks[i]])))
+            for pick, choice in enumerate(choices):
+                if (path, repr(choice)) not in taken:
+                    taken.add((path, repr(choice)))
+                    to_walk.append([*walked.picks[:i], pick, *walked.picks[i + 1 :]])
+
+
+def probe_at(
     space: SearchSpace, known: Mapping[str, Any], picks: Sequence[int], place: float
 ) -> Probe:
+    """Return the way of ``picks`` at a place in the ranges; arguments as of :class:`Probe`."""
     probe = Probe(known, picks, place)
     space.run(probe)
     return probe

@@ -2,7 +2,8 @@
 
 ``recipe.json``     the base recipe, the sweep's options, the data's fingerprint, versions, command
 ``epochs.parquet``  a row for each trial and epoch
-``trials.parquet``  a row for each trial
+``trials.parquet``  a row for each trial; ``phase`` tells the search's from the finalists
+``finalists.json``  the finalists by the mean of their repeats, and how far the first is ahead
 ``study.journal``   the Optuna study, which the two tables are made from
 ``best/``           the best trial's best checkpoint
 ``trials/``         each trial's checkpoints
@@ -22,31 +23,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
-import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from vgray import provenance
 from vgray.errors import UserError, nearest_name
 from vgray.orchestration import study as studies
+from vgray.orchestration.records import BestTrial, best_epoch, trial_epochs
 from vgray.orchestration.report import EPOCH, METRIC
-
-STATUS = {
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "stopped early",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "interrupted",
-    TrialState.WAITING: "waiting",
-}
-
-
-@dataclass(frozen=True)
-class BestTrial:
-    """The best trial of a run and its best epoch's metrics."""
-
-    trial: FrozenTrial
-    metrics: dict[str, Any]
+from vgray.orchestration.standings import (
+    Standing,
+    best_of_sweep,
+    compare_with_first,
+    rank_finalists,
+    verdict,
+)
+from vgray.orchestration.tables import trial_row, write_json, write_table
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ class RunFolder:
         try:
             (temporary / "trials").mkdir(parents=True)
             provenance.write_skipped(temporary / "skipped.csv", skipped)
-            _write_json(temporary / "recipe.json", description)
+            write_json(temporary / "recipe.json", description)
             temporary.rename(self.path)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -124,7 +118,7 @@ class RunFolder:
 
     def describe_again(self, description: dict[str, Any]) -> None:
         """Write anew what the run is: a sweep may be resumed with more trials."""
-        _write_json(self.path / "recipe.json", description)
+        write_json(self.path / "recipe.json", description)
 
     def description(self) -> dict[str, Any]:
         """Read what the run is.
@@ -158,13 +152,16 @@ class RunFolder:
                 ) from None
             yield
 
-    def write_tables(self, study: optuna.Study, *, running: bool) -> BestTrial | None:
+    def write_tables(
+        self, study: optuna.Study, *, running: bool, repeats: int = 0
+    ) -> BestTrial | None:
         """Write both tables and ``best/`` from the study; returns the best trial so far.
 
         Args:
             study: the run's study.
             running: whether the sweep goes on; a trial of the study that is not finished is then
                 running, and its checkpoints are not touched.
+            repeats: how often each finalist is to be trained.
         """
         trials = studies.latest_trials(study)
         epochs = [
@@ -172,15 +169,38 @@ class RunFolder:
             for trial in trials
             for metrics in trial_epochs(trial)
         ]
-        rows = [_trial_row(trial, running=running) for trial in trials]
+        rows = [trial_row(trial, running=running) for trial in trials]
         if epochs:
-            _write_table(self.path / "epochs.parquet", epochs)
+            write_table(self.path / "epochs.parquet", epochs)
         if rows:
-            _write_table(self.path / "trials.parquet", rows)
-        best = best_trial(trials)
+            write_table(self.path / "trials.parquet", rows)
+        best = best_of_sweep(trials, repeats)
         if best and not (running and best.trial.state == TrialState.RUNNING):
             best = self._copy_best(best)
         return best
+
+    def write_finalists(self, study: optuna.Study, repeats: int) -> list[Standing]:
+        """Write ``finalists.json``; returns the finalists, the best first, or none."""
+        ranked = rank_finalists(studies.latest_trials(study), repeats)
+        standings = compare_with_first(ranked, self.ranks)
+        if standings:
+            values = {
+                "verdict": verdict(standings),
+                "finalists": [
+                    {"rank": rank, **each.to_dict()} for rank, each in enumerate(standings, 1)
+                ],
+            }
+            write_json(self.path / "finalists.json", values)
+        return standings
+
+    def ranks(self, trial: FrozenTrial) -> NDArray[np.integer] | None:
+        """Return (Q,) the ranks of the validation queries at a trial's best epoch, if kept."""
+        best = best_epoch(trial)
+        try:
+            kept = best and np.load(self.checkpoint(BestTrial(trial, best)) / "ranks.npy")
+        except (OSError, ValueError, EOFError):
+            return None
+        return kept if isinstance(kept, np.ndarray) and kept.ndim == 1 else None
 
     def checkpoint(self, best: BestTrial) -> Path:
         """Return the folder of a trial's best checkpoint."""
@@ -207,7 +227,13 @@ class RunFolder:
         if not source.is_dir():
             best = self._best_on_disk(best)
             source = self.checkpoint(best)
-        mark = json.dumps({"trial": best.trial.number, "epoch": best.metrics[EPOCH]})
+        mark = json.dumps(
+            {
+                "trial": best.trial.number,
+                "epoch": best.metrics[EPOCH],
+                "finalist_of": best.trial.user_attrs.get(studies.FINALIST_OF),
+            }
+        )
         marker = self.best / "trial.json"
         if not source.is_dir() or (marker.exists() and marker.read_text() == mark):
             return best
@@ -252,72 +278,6 @@ def require_writable(storage: Path) -> None:
     there = next(path for path in (storage, *storage.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"--storage {storage}: cannot be written; choose another folder")
-
-
-def status(trial: FrozenTrial) -> str:
-    """Return in words how a trial of a sweep that is not running stands."""
-    if trial.state == TrialState.RUNNING and not trial_epochs(trial):
-        return "waiting"  # asked for, and never begun
-    return STATUS[trial.state]
-
-
-def trial_epochs(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """Return the metrics of the trial's epochs, in order."""
-    prefix = f"{EPOCH} "
-    epochs = [value for key, value in trial.user_attrs.items() if key.startswith(prefix)]
-    return sorted(epochs, key=lambda metrics: metrics[EPOCH])
-
-
-def best_epoch(trial: FrozenTrial) -> dict[str, Any] | None:
-    """Return the metrics of the trial's first epoch with its highest recall@1."""
-    return max(trial_epochs(trial), key=lambda metrics: metrics[METRIC], default=None)
-
-
-def best_trial(trials: Sequence[FrozenTrial]) -> BestTrial | None:
-    """Return the trial with the highest recall@1 of any epoch, the first of equals."""
-    candidates = [
-        BestTrial(trial, metrics)
-        for trial in trials
-        if trial.state != TrialState.FAIL and (metrics := best_epoch(trial))
-    ]
-    return max(candidates, key=lambda best: best.metrics[METRIC], default=None)
-
-
-def _trial_row(trial: FrozenTrial, *, running: bool) -> dict[str, Any]:
-    epochs = trial_epochs(trial)
-    best = best_epoch(trial) or {}
-    return {
-        "trial": trial.number,
-        "status": "running" if running and trial.state == TrialState.RUNNING else status(trial),
-        "settings": json.dumps(trial.user_attrs.get(studies.SETTINGS)),
-        "recipe": json.dumps(trial.user_attrs.get(studies.RECIPE)),
-        "epochs": len(epochs),
-        "best_epoch": best.get(EPOCH),
-        **{key: value for key, value in best.items() if key.startswith("recall@")},
-        "num_queries": best.get("num_queries"),
-        "seconds": sum(metrics.get("seconds", 0.0) for metrics in epochs),
-        "failure": trial.user_attrs.get(studies.FAILURE),
-        "folder": f"trials/{studies.folder_number(trial):04d}",
-    }
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    # Arrow takes the columns from the first row, and not every epoch has every metric.
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = pa.table({key: [row.get(key) for row in rows] for key in columns})
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _checkpoint_name(metrics: dict[str, Any]) -> str:

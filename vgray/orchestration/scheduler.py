@@ -7,7 +7,7 @@ import optuna
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER
-from vgray.orchestration.study import latest_trials
+from vgray.orchestration.study import search_trials
 
 
 class StudyASHA(ASHAScheduler):
@@ -16,7 +16,7 @@ class StudyASHA(ASHAScheduler):
     Ray Tune does not keep a scheduler's state. Here it follows from the study: every recall that
     was recorded is fed in again, under the trial's number in the study. Tune shows an epoch to the
     searcher only when the trial goes on behind it, so what an interrupted trial has on record was
-    decided, and what was not decided it reports again.
+    decided, and what was not decided it reports again. Finalists are never stopped and not fed in.
     """
 
     def __init__(self, study: optuna.Study, *, epochs: int, grace: int, reduction: float) -> None:
@@ -28,7 +28,7 @@ class StudyASHA(ASHAScheduler):
             grace_period=grace,
             reduction_factor=reduction,
         )
-        for trial in latest_trials(study):
+        for trial in search_trials(study):
             values = sorted(trial.intermediate_values.items())
             past = SimpleNamespace(config={NUMBER: trial.number})
             if values:

@@ -1,134 +1,25 @@
 """What a person sees of a running sweep: a live table, or plain lines without a terminal."""
 
 import logging
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 from ray.tune import Callback
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vgray.console import describe_duration
-from vgray.orchestration import study as studies
+from vgray.orchestration.progress import Progress, TrialLine, finalist_words
 from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER, reported_metrics
-from vgray.orchestration.run_folder import STATUS, RunFolder, best_epoch, trial_epochs
+from vgray.orchestration.run_folder import RunFolder
+from vgray.orchestration.study import FINALIST_OF
 from vgray.settings import describe_settings
 
 # Rows shown at most: the running trials and the best of the others.
 MAX_ROWS = 20
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class TrialLine:
-    """What is shown of one trial."""
-
-    number: int
-    setting: str
-    epochs: int
-    epoch: int = 0
-    best: float | None = None
-    low: float | None = None
-    high: float | None = None
-    images_per_s: float = 0.0
-    status: str = "starting"
-    has_begun: bool = False
-    """Whether a process has worked on it since this sweep was started or resumed."""
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the trial is at work."""
-        return self.status in ("starting", "running", "restarting")
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the trial is over."""
-        return not self.is_live and self.status != "waiting"
-
-    def recall(self) -> str:
-        """Return the best recall@1 with its interval, as text."""
-        if self.best is None:
-            return "–"
-        return f"{self.best:5.1f} [{self.low:.1f}, {self.high:.1f}]"
-
-
-def trial_line(trial: FrozenTrial) -> TrialLine:
-    """Return the line of a trial that has epochs on record since before this sweep's start."""
-    best = best_epoch(trial) or {}
-    status = STATUS[trial.state] if trial.state.is_finished() else "waiting"
-    return TrialLine(
-        number=trial.number,
-        setting=describe_settings(trial.user_attrs.get(studies.SETTINGS)),
-        epochs=trial.user_attrs[studies.RECIPE]["epochs"],
-        epoch=len(trial_epochs(trial)),
-        best=best.get(METRIC),
-        low=best.get(f"{METRIC}_low"),
-        high=best.get(f"{METRIC}_high"),
-        status=status,
-    )
-
-
-@dataclass
-class Progress:
-    """The state of a sweep as far as it is shown."""
-
-    num_trials: int
-    epochs: int
-    expected_epochs: float
-    """Epochs that a trial lasts on average, with early stopping."""
-    lines: dict[int, TrialLine] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-    new_epochs: int = 0
-    images_per_s: float = 0.0
-
-    def best(self) -> TrialLine | None:
-        """Return the line of the best trial that did not fail."""
-        lines = self.lines.values()
-        good = [line for line in lines if line.best is not None and line.status != "failed"]
-        return max(good, key=lambda line: line.best or 0.0, default=None)
-
-    def live(self) -> list[TrialLine]:
-        """Return the lines of the trials at work."""
-        return [line for line in self.lines.values() if line.is_live]
-
-    def summary(self) -> str:
-        """Return one line: trials done, images/s, time left."""
-        live = self.live()
-        # Between two trials none is at work; the rate of a moment ago says more than a zero.
-        self.images_per_s = sum(line.images_per_s for line in live) or self.images_per_s
-        ended = sum(line.has_ended for line in self.lines.values())
-        parts = [
-            f"{ended} of {self.num_trials} trials ended, {len(live)} running",
-            f"{self.images_per_s:,.0f} images/s",
-            f"{describe_duration(time.monotonic() - self.started)} so far",
-        ]
-        left = self._seconds_left(ended, live)
-        if left:
-            parts.append(f"about {describe_duration(left)} left")
-        return ", ".join(parts)
-
-    def best_line(self) -> str | None:
-        """Return one line about the best trial so far."""
-        best = self.best()
-        if best is None:
-            return None
-        return f"best so far: trial {best.number}, recall@1 {best.recall().strip()}, {best.setting}"
-
-    def _seconds_left(self, ended: int, live: list[TrialLine]) -> float | None:
-        if not self.new_epochs:
-            return None
-        seconds_per_epoch = (time.monotonic() - self.started) / self.new_epochs
-        waiting = max(self.num_trials - ended - len(live), 0)
-        # A trial past the average is on its way to the last epoch.
-        mean = self.expected_epochs
-        left = sum((mean if line.epoch < mean else self.epochs) - line.epoch for line in live)
-        return seconds_per_epoch * (waiting * self.expected_epochs + left)
 
 
 class Screen(Callback):
@@ -160,9 +51,10 @@ class Screen(Callback):
         config = trial.config
         line = self._progress.lines.get(config[NUMBER])
         if line is None:
-            line = TrialLine(
-                config[NUMBER], describe_settings(config["settings"]), config["recipe"]["epochs"]
-            )
+            finalist_of, recipe = config[FINALIST_OF], config["recipe"]
+            setting = describe_settings(config["settings"])
+            words = finalist_words(finalist_of, recipe["seed"])
+            line = TrialLine(config[NUMBER], words + setting, recipe["epochs"], finalist_of)
             self._progress.lines[line.number] = line
         if line.is_live and line.has_begun:
             line.status = "restarting"
@@ -188,10 +80,19 @@ class Screen(Callback):
         line.status = "running"
         line.epoch = result[EPOCH]
         line.images_per_s = metrics["images_per_s"]
-        self._progress.new_epochs += 1
+        self._progress.note_epoch()
         if line.best is None or result[METRIC] > line.best:
             line.best = result[METRIC]
             line.low, line.high = metrics[f"{METRIC}_low"], metrics[f"{METRIC}_high"]
+        if "warning" in metrics and not line.has_warned:
+            line.has_warned = True
+            # Beside a live table too: nobody would look for it in the tables of the run.
+            self._console.print(
+                f"trial {line.number} warns: {metrics['warning']}",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
         self._say(
             f"trial {line.number} epoch {line.epoch}/{line.epochs}: loss {metrics['loss']:.3f}, "
             f"recall@1 {result[METRIC]:.1f} "
@@ -260,9 +161,10 @@ class Screen(Callback):
 class RunFolderWriter(Callback):
     """Keeps the run folder's tables and best checkpoint up to date as trials end."""
 
-    def __init__(self, run: RunFolder, study: optuna.Study) -> None:
+    def __init__(self, run: RunFolder, study: optuna.Study, repeats: int) -> None:
         self._run = run
         self._study = study
+        self._repeats = repeats
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune's snapshots are not read back.
@@ -280,6 +182,6 @@ class RunFolderWriter(Callback):
         # Tune would take an error here for one of the trial's, and run the ended trial again. The
         # tables follow from the study, so the next that can be written has everything.
         try:
-            self._run.write_tables(self._study, running=True)
+            self._run.write_tables(self._study, running=True, repeats=self._repeats)
         except OSError as error:
             logger.warning("%s: cannot be written now (%s)", self._run.path, error.strerror)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from vgray.orchestration import study as studies
+from vgray.orchestration.finalists import Repeat, begin_repeat, unfinished_finalists
 from vgray.orchestration.report import EPOCH, FAILURE, METRIC, NUMBER, reported_metrics
 from vgray.orchestration.spaces import SearchSpace
 from vgray.orchestration.trial import last_failure
@@ -38,6 +40,7 @@ class StudySearch(OptunaSearch):
         num_to_run: how many trials are to be suggested.
         seed: of the sampler.
         trials: the folder of the trials' own folders.
+        sampler: its name, see ``samplers``.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class StudySearch(OptunaSearch):
         num_to_run: int,
         seed: int,
         trials: Path,
+        sampler: str = "tpe",
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self._ot_study = study
@@ -57,9 +61,8 @@ class StudySearch(OptunaSearch):
         self._left = num_to_run
         self._sweep_seed = seed
         self._folder = trials
-        self._interrupted = [
-            trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING
-        ]
+        self._sampler_name = sampler
+        self._queue = studies.begun_and_waiting(studies.search_trials(study))
 
     def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
         """Accept Tune's set-up: the metric and the space are settled already."""
@@ -72,14 +75,9 @@ class StudySearch(OptunaSearch):
         """
         while self._left > 0:
             self._left -= 1
-            if self._interrupted:
-                trial = studies.resume_trial(self._ot_study, self._interrupted.pop(0))
-            else:
-                trial = self._ot_study.ask()
+            trial = self._begin()
             try:
-                recipe = studies.configure(
-                    self._ot_study, trial, self._vgray_space, self._base, self._sweep_seed
-                )
+                recipe = studies.configure(trial, self._vgray_space, self._base)
             except Exception as error:
                 logger.exception("trial %d could not be drawn", trial.number)
                 self._fail(trial, f"its settings: {type(error).__name__}: {error}")
@@ -90,8 +88,13 @@ class StudySearch(OptunaSearch):
                 "folder": f"{studies.folder_number(trial):04d}",
                 "settings": trial.user_attrs[studies.SETTINGS],
                 "recipe": recipe.to_dict(),
+                studies.FINALIST_OF: trial.user_attrs.get(studies.FINALIST_OF),
             }
         return str(Searcher.FINISHED)
+
+    def _begin(self) -> optuna.Trial:
+        waiting = self._queue.pop(0) if self._queue else None
+        return studies.begin_trial(self._ot_study, waiting, self._sampler_name, self._sweep_seed)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record an epoch behind which the trial goes on."""
@@ -130,6 +133,38 @@ class StudySearch(OptunaSearch):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+class FinalistSearch(StudySearch):
+    """The searcher of the finalists: those that were interrupted, that wait, and the missing.
+
+    Args:
+        study: the sweep's study.
+        space: what may vary.
+        base: the recipe that settings are put into.
+        missing: what is to be trained that the study has not.
+        trials: the folder of the trials' own folders.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: SearchSpace,
+        base: Recipe,
+        *,
+        missing: Sequence[Repeat],
+        trials: Path,
+    ) -> None:
+        waiting = unfinished_finalists(study)
+        num_to_run = len(waiting) + len(missing)
+        super().__init__(study, space, base, num_to_run=num_to_run, seed=base.seed, trials=trials)
+        self._queue = waiting
+        self._missing = list(missing)
+
+    def _begin(self) -> optuna.Trial:
+        if self._queue:
+            return studies.resume_trial(self._ot_study, self._queue.pop(0))
+        return begin_repeat(self._ot_study, self._missing.pop(0))
 
 
 def record_epoch(study: optuna.Study, trial: optuna.Trial, metrics: dict[str, Any]) -> None:

@@ -8,14 +8,15 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from vgray.orchestration.samplers import build_sampler
 from vgray.orchestration.spaces import SearchSpace, parameter_name
 from vgray.recipe import Recipe
 
@@ -30,6 +31,8 @@ KNOWN = "known"  # the published setting that the trial tries, if it does
 FAILURE = "failure"  # one line, of a failed trial
 ENDING = "ending"  # the last epoch's metrics, of a trial that is about to be told as ended
 RETRY_OF = "retry_of"  # the number of the failed trial that this one does again
+FINALIST_OF = "finalist_of"  # the number of the search's trial whose setting a finalist repeats
+WARM_START = "warm_start"  # the trial of an earlier run that this is, there for the sampler alone
 
 
 def open_study(journal: Path) -> optuna.Study:
@@ -62,34 +65,71 @@ def _cut_unfinished_line(journal: Path) -> None:
             os.fsync(file.fileno())
 
 
-def enqueue_published(study: optuna.Study, space: SearchSpace, count: int) -> None:
-    """Put the first ``count`` published settings in front of what the sampler draws.
+def enqueue_given(study: optuna.Study, given: Sequence[Mapping[str, Any]]) -> None:
+    """Put given settings, in order, in front of what the sampler draws.
 
     Safe to repeat: settings that are in the study already stay where they are.
     """
-    there = [trial.user_attrs.get(KNOWN) for trial in study.get_trials(deepcopy=False)]
-    for setting in space.published[:count]:
+    trials = study.get_trials(deepcopy=False)
+    there = {_key(trial.user_attrs[KNOWN]) for trial in trials if KNOWN in trial.user_attrs}
+    for setting in given:
         known = json.loads(json.dumps(dict(setting)))  # as the journal has it
-        if known not in there:
+        if _key(known) not in there:
             params = {parameter_name(path, known): value for path, value in known.items()}
             study.enqueue_trial(params, user_attrs={KNOWN: known})
 
 
-def configure(
-    study: optuna.Study, trial: optuna.Trial, space: SearchSpace, base: Recipe, seed: int
-) -> Recipe:
-    """Draw the trial's recipe, or return the one that it has since before an interruption.
+def _key(setting: Mapping[str, Any]) -> str:
+    return json.dumps(setting, sort_keys=True)
+
+
+class _WithoutFinalists(optuna.Study):
+    """The study as the sampler sees it: a setting counts once, however often it was repeated."""
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        trials = super()._get_trials(deepcopy, states, use_cache)
+        return [trial for trial in trials if FINALIST_OF not in trial.user_attrs]
+
+
+def begin_trial(
+    study: optuna.Study, frozen: FrozenTrial | None, sampler: str, seed: int
+) -> optuna.Trial:
+    """Return the live object of a trial of the search, which draws by the named sampler.
 
     The sampler is seeded by ``seed`` and the trial's number, so that a resumed sweep does not draw
     the numbers of its beginning again.
+
+    Args:
+        study: the sweep's.
+        frozen: a trial that waits or was interrupted; None begins a new one.
+        sampler: its name, see ``samplers``.
+        seed: of the sweep.
     """
+    if frozen is None:
+        # Optuna would take one that waits, be it a finalist.
+        study.add_trial(create_trial(state=TrialState.RUNNING))
+        frozen = study.get_trials(deepcopy=False)[-1]
+    seen = _WithoutFinalists(
+        study.study_name,
+        study._storage,
+        sampler=build_sampler(sampler, (seed * 1_000_003 + frozen.number) % 2**32),
+    )
+    return resume_trial(seen, frozen)
+
+
+def configure(trial: optuna.Trial, space: SearchSpace, base: Recipe) -> Recipe:
+    """Draw the trial's recipe, or return the one that it has since before an interruption."""
     attributes: Mapping[str, Any] = trial.user_attrs
     if RECIPE in attributes:
-        if RETRY_OF in attributes and not trial.params:
+        if RETRY_OF in attributes and FINALIST_OF not in attributes and not trial.params:
             # Optuna takes the values that the failed trial had, so that it learns from this one.
             space.draw(trial, attributes[SETTINGS])
         return Recipe.from_dict(attributes[RECIPE])
-    study.sampler = optuna.samplers.TPESampler(seed=(seed * 1_000_003 + trial.number) % 2**32)
     settings = space.draw(trial, attributes.get(KNOWN, {}))
     recipe = space.recipe(base, settings)
     trial.set_user_attr(SETTINGS, settings)
@@ -98,7 +138,9 @@ def configure(
 
 
 def resume_trial(study: optuna.Study, frozen: FrozenTrial) -> optuna.Trial:
-    """Return the live object of a trial that the study holds as running."""
+    """Return the live object of a trial that the study holds as running or waiting."""
+    if frozen.state == TrialState.WAITING:
+        study._storage.set_trial_state_values(frozen._trial_id, state=TrialState.RUNNING)
     return optuna.Trial(study, frozen._trial_id)
 
 
@@ -110,23 +152,45 @@ def enqueue_retries(study: optuna.Study) -> list[int]:
     """
     failed = [trial for trial in latest_trials(study) if trial.state == TrialState.FAIL]
     for trial in failed:
-        kept = {key: trial.user_attrs[key] for key in (RECIPE, SETTINGS) if key in trial.user_attrs}
+        kept = {
+            key: trial.user_attrs[key]
+            for key in (RECIPE, SETTINGS, FINALIST_OF)
+            if key in trial.user_attrs
+        }
         study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: folder_number(trial)})
     return [trial.number for trial in failed]
 
 
 def latest_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the study's trials in order, without the failed ones that were tried again."""
-    latest = {folder_number(trial): trial for trial in study.get_trials(deepcopy=False)}
+    """Return the sweep's trials in order, without the failed ones that were tried again.
+
+    Trials of an earlier run, which only inform the sampler, are none of this one.
+    """
+    latest = {
+        folder_number(trial): trial
+        for trial in study.get_trials(deepcopy=False)
+        if WARM_START not in trial.user_attrs
+    }
     return [latest[number] for number in sorted(latest)]
 
 
+def search_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the latest trials without the finalists."""
+    return [trial for trial in latest_trials(study) if FINALIST_OF not in trial.user_attrs]
+
+
+def begun_and_waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return those of ``trials`` that are to be run: the interrupted ones first."""
+    states = (TrialState.RUNNING, TrialState.WAITING)
+    return [trial for state in states for trial in trials if trial.state == state]
+
+
 def num_unfinished(study: optuna.Study, num_trials: int) -> int:
-    """Return how many trials a sweep of ``num_trials`` has still to run.
+    """Return how many trials the search of a sweep of ``num_trials`` has still to run.
 
     These are the running ones (of an interrupted sweep), the retries, and those not begun.
     """
-    trials = latest_trials(study)
+    trials = search_trials(study)
     is_new = [
         trial.state == TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials
     ]

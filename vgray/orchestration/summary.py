@@ -1,6 +1,7 @@
 """What a sweep says before it starts and after it ends."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vgray import console as terminal
 from vgray.console import EXIT_INTERRUPTED, describe_duration, say
 from vgray.orchestration import study as studies
 from vgray.orchestration.plan import Plan
 from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.rungs import expected_epochs, rungs
+from vgray.orchestration.standings import Standing, describe_difference, verdict
 from vgray.orchestration.sweep import Outcome, RunOptions
 from vgray.places import skipped_images
 from vgray.places.store import usable_cpus
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 # Settings and branches shown by a dry run.
 SHOWN_SETTINGS = 8
 SHOWN_BRANCHES = 60
+# A file has no edge at which the row of a finalist would have to be broken.
+WIDTH_OF_FILES = 250
 
 
 def show_plan(
@@ -34,7 +39,7 @@ def show_plan(
     rows = [
         ("run", str(run.path)),
         ("space", f"{options.space}: {options.num_trials} trials, {plan.num_published} published"),
-        ("data", f"{options.data}: {plan.manifest.num_rows:,} images{_unreadable(plan)}"),
+        ("data", f"{options.data_text}: {plan.manifest.num_rows:,} images{_unreadable(plan)}"),
     ]
     for left_out in plan.left_out:
         count = f" ({left_out.num_published} published)" if left_out.num_published else ""
@@ -47,6 +52,10 @@ def show_plan(
         else "none stopped early"
     )
     rows.append(("trials", f"{epochs} epochs, {stops}"))
+    if options.finalists:
+        again = f"{options.repeats} times more, with other seeds"
+        rows.append(("finalists", f"the best {options.finalists} settings, trained {again}"))
+    rows += plan.notes
     for title, text in rows:
         _say_row(title, text)
     if dry_run:
@@ -72,19 +81,20 @@ def _cost(
 
     options, base = plan.options, plan.base
     num_epochs = options.num_trials * expected_epochs(base.epochs, rung_epochs, options.reduction)
-    num_trained = plan.steps_per_epoch * base.batch.places * base.batch.images_per_place
+    num_epochs += plan.num_finalist_epochs
     num_described = plan.num_validation_images
+    mined = f", {plan.images.mined:,} to mine" if plan.images.mined else ""
     gpus, cpus = device_count(), usable_cpus()
     use_gpus = bool(gpus) and how.gpus_per_trial != 0
     concurrent = gpus / (how.gpus_per_trial or 1) if use_gpus else cpus / (how.cpus_per_trial or 1)
     concurrent = max(1, int(min(concurrent, how.max_concurrent or concurrent)))
-    seconds = speeds.seconds_per_epoch(plan, num_trained, num_described)
+    seconds = speeds.seconds_per_epoch(plan)
     return [
         (
             "epochs",
-            f"about {num_epochs:.0f} of at most {options.num_trials * base.epochs}, each of up to "
-            f"{plan.steps_per_epoch} steps with {num_trained:,} images, and {num_described:,} to "
-            "validate on",
+            f"about {num_epochs:.0f} of at most {_all_epochs(plan)}, each of up to "
+            f"{plan.steps_per_epoch} steps with {plan.images.trained:,} images{mined}, and "
+            f"{num_described:,} to validate on",
         ),
         (
             "cost",
@@ -93,6 +103,11 @@ def _cost(
             f"one: {concurrent} trial{'s'[: concurrent != 1]} at a time, {_speeds(speeds)}",
         ),
     ]
+
+
+def _all_epochs(plan: Plan) -> int:
+    """Return how many epochs there are if none is saved by stopping early."""
+    return plan.options.num_trials * plan.base.epochs + plan.num_finalist_epochs
 
 
 def _speeds(speeds: "Speeds") -> str:
@@ -147,7 +162,8 @@ def _show_settings(plan: Plan, console: Console) -> None:
     table.add_column("setting")
     count = min(SHOWN_SETTINGS, plan.options.num_trials)
     for number, settings in enumerate(plan.settings[:count]):
-        source = "published" if number < plan.num_published else "drawn, e.g."
+        given = "published" if number < plan.num_published else "grid"
+        source = given if number < len(plan.given) else "drawn, e.g."
         table.add_row(str(number), source, describe_settings(settings))
     console.print(table)
 
@@ -155,27 +171,32 @@ def _show_settings(plan: Plan, console: Console) -> None:
 def show_outcome(outcome: Outcome, plan: Plan, run: RunFolder, how: RunOptions) -> int:
     """Print how the sweep ended and what to do next; returns the job's exit status."""
     counts = ", ".join(f"{number} {status}" for status, number in sorted(outcome.counts.items()))
-    full = plan.options.num_trials * plan.base.epochs
     say(
-        f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {full}, "
+        f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {_all_epochs(plan)}, "
         f"{describe_duration(outcome.seconds)}"
     )
     if outcome.first_failure is not None:
         say(f"the first failure: {outcome.first_failure}")
     if outcome.first_failure is not None and outcome.complete:
         say(f"again:  {_tune_again(run, '--retry-failed')}")
+    if outcome.finalists:
+        show_finalists(outcome.finalists, terminal.console)
     if outcome.best:
         metrics, trial = outcome.best.metrics, outcome.best.trial
         recalls = ", ".join(
             f"@{n} {metrics[f'recall@{n}']:.1f}" for n in plan.base.evaluation.recall_at
         )
+        of = trial.user_attrs.get(studies.FINALIST_OF)
+        words = "" if of is None else f", the best repeat of trial {of}'s setting"
         say(
-            f"best:   trial {trial.number}, epoch {metrics['epoch']}: recall{recalls} "
+            f"best:   trial {trial.number}{words}, epoch {metrics['epoch']}: recall{recalls} "
             f"(recall@1 in [{metrics['recall@1_low']:.1f}, {metrics['recall@1_high']:.1f}] with "
             f"95 % of {metrics['num_queries']} queries)"
         )
         say(f"        {describe_settings(trial.user_attrs[studies.SETTINGS])}")
         say(f"model:  {run.best}")
+    if outcome.runner_up and (hint := _chance(outcome.runner_up, plan, run)):
+        say(f"note:   {hint}")
     if outcome.complete:
         if outcome.best:
             say(f"next:   {_train_again(plan, run)}")
@@ -199,5 +220,45 @@ def _tune_again(run: RunFolder, option: str) -> str:
 
 def _train_again(plan: Plan, run: RunFolder) -> str:
     command = ["python", "jobs/train.py", "--recipe", str(run.best / "recipe.json")]
-    command += ["--data", plan.options.data]
+    for data in plan.options.data:
+        command += ["--data", data]
     return shlex.join(command + (["--val", plan.options.val] if plan.options.val else []))
+
+
+def show_finalists(standings: Sequence[Standing], console: Console) -> None:
+    """Print the finalists by the mean of their repeats, and whether the first is the best."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("rank", "trial", "mean recall@1", "std"):
+        table.add_column(title, justify="right")
+    for title in ("repeats", "behind the first [95 %]", "setting"):
+        table.add_column(title, overflow="fold")
+    for rank, each in enumerate(standings, 1):
+        repeats = " ".join(f"{recall:.1f}" for recall in each.recalls)
+        failed = f", {each.num_failed} failed" if each.num_failed else ""
+        cells = [
+            str(rank),
+            str(each.trial.number),
+            f"{each.mean:.1f}",
+            "–" if each.std is None else f"{each.std:.1f}",
+            repeats + failed,
+            describe_difference(each.behind) if each.behind else "",
+            describe_settings(each.trial.user_attrs[studies.SETTINGS]),
+        ]
+        table.add_row(*map(Text, cells))
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH_OF_FILES)
+    console.print(table)
+    if (sentence := verdict(standings)) is not None:
+        say(sentence)
+
+
+def _chance(second: Standing, plan: Plan, run: RunFolder) -> str | None:
+    """Return what to do if the second best of a search may be as good as the best."""
+    if second.behind is None or second.behind.is_certain:
+        return None
+    finalists = f"--finalists {min(3, plan.options.num_trials)}"
+    return (
+        f"trial {second.trial.number} may be as good (difference "
+        f"{describe_difference(second.behind)}, of one seed each); {finalists} would tell whether "
+        f"the best is ahead by more than chance:  {_tune_again(run, '--resume')} {finalists}"
+    )

@@ -2,11 +2,9 @@
 
 import contextlib
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -16,14 +14,19 @@ from rich.console import Console
 from vgray.console import say
 from vgray.errors import UserError
 from vgray.orchestration import study as studies
+from vgray.orchestration.finalists import (
+    missing_repeats,
+    num_finalists_left,
+    unfinished_finalists,
+)
 from vgray.orchestration.plan import Plan, SweepOptions, describe_run
-from vgray.orchestration.report import NUMBER
-from vgray.orchestration.run_folder import BestTrial, RunFolder, status, trial_epochs
+from vgray.orchestration.progress import Progress, trial_line
+from vgray.orchestration.records import BestTrial, status, trial_epochs
+from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.rungs import expected_epochs, rungs
+from vgray.orchestration.standings import Standing, compare_two_best
+from vgray.orchestration.tuning import Tuning
 from vgray.places import skipped_images
-
-# A trial whose process dies is started again this often.
-MAX_RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Outcome:
     first_failure: str | None
     epochs_run: int
     """Epochs in the study, of this and earlier goes."""
+    finalists: list[Standing]
+    """Those whose repeats have ended, the best first."""
+    runner_up: Standing | None
+    """The second best of a search without finalists, if it can be compared with the best."""
 
 
 def run_sweep(
@@ -95,7 +102,7 @@ def run_sweep(
             say(f"dashboard: {cluster.dashboard_url}")
         say(f"cluster:   {cluster.describe()}; a trial takes {resources.describe()}")
         if cluster.nodes > 1:
-            say(f"           every node must see {run.path.parent} and {plan.options.data}")
+            say(f"           every node must see {run.path.parent} and {plan.options.data_text}")
         return _run_trials(plan, run, how, resources, console, retry_failed)
 
 
@@ -107,88 +114,92 @@ def _run_trials(
     console: Console,
     retry_failed: bool,
 ) -> Outcome:
-    from ray import tune
     from ray.tune.schedulers import FIFOScheduler
 
     from vgray.orchestration.scheduler import StudyASHA
-    from vgray.orchestration.screen import Progress, RunFolderWriter, Screen, trial_line
-    from vgray.orchestration.search import StudySearch, tell_what_was_ending
-    from vgray.orchestration.trial import run_trial
+    from vgray.orchestration.screen import RunFolderWriter, Screen
+    from vgray.orchestration.search import FinalistSearch, StudySearch, tell_what_was_ending
+    from vgray.orchestration.warm_start import add_earlier_trials
 
-    options, epochs = plan.options, plan.base.epochs
+    options = plan.options
     study = studies.open_study(run.journal)
     tell_what_was_ending(study)
     if retry_failed:
         _enqueue_retries(study, run.name, options)
     else:
-        studies.enqueue_published(study, plan.space, plan.num_published)
-    trials = studies.latest_trials(study)
-    for trial in trials:
+        add_earlier_trials(study, plan)
+        studies.enqueue_given(study, plan.given)
+    for trial in studies.latest_trials(study):
         run.drop_leftovers(trial)
-    num_to_run = studies.num_unfinished(study, options.num_trials)
-    use_asha = options.scheduler == "asha"
-    rung_epochs = rungs(epochs, plan.grace, options.reduction) if use_asha else []
-    lines = {trial.number: trial_line(trial) for trial in trials if trial_epochs(trial)}
-    ended = sum(trial.state.is_finished() for trial in trials)
-    progress = Progress(
-        num_trials=ended + num_to_run,
-        epochs=epochs,
-        expected_epochs=expected_epochs(epochs, rung_epochs, options.reduction),
-        lines=lines,
+    progress = _progress(study, plan)
+    screen = Screen(progress, console)
+    tuning = Tuning(
+        plan, run, how, resources, [screen, RunFolderWriter(run, study, options.repeats)]
     )
-    started = time.monotonic()
     # Tune takes the first Ctrl-C itself; one before, or a second in a hurry, comes here.
     with _terminating_like_ctrl_c(), contextlib.suppress(KeyboardInterrupt):
-        run.write_tables(study, running=True)
-        if num_to_run:
-            search = StudySearch(
-                study,
-                plan.space,
-                plan.base,
-                num_to_run=num_to_run,
-                seed=options.seed,
-                trials=run.trials,
-            )
-            scheduler = (
-                StudyASHA(study, epochs=epochs, grace=plan.grace, reduction=options.reduction)
-                if use_asha
-                else FIFOScheduler()
-            )
-            trainable = tune.with_parameters(
-                run_trial,
-                manifest=plan.manifest,
-                fingerprint=plan.data_fingerprint,
-                trials_folder=str(run.trials),
-                threads=resources.threads,
-                device=resources.device,
-            )
-            with Screen(progress, console) as screen:
-                tuner = tune.Tuner(
-                    tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
-                    tune_config=tune.TuneConfig(
-                        search_alg=search,
-                        scheduler=scheduler,
-                        num_samples=num_to_run,
-                        max_concurrent_trials=how.max_concurrent,
-                        time_budget_s=how.time_budget_s,
-                        reuse_actors=True,
-                        trial_dirname_creator=_trial_dirname,
-                    ),
-                    run_config=tune.RunConfig(
-                        name=f"{datetime.now():%Y%m%d-%H%M%S-%f}",
-                        storage_path=str(run.path / "ray"),
-                        failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
-                        callbacks=[screen, RunFolderWriter(run, study)],
-                        verbose=0,
-                    ),
+        run.write_tables(study, running=True, repeats=options.repeats)
+        num_to_run = studies.num_unfinished(study, options.num_trials)
+        with screen if _num_left(study, options) else contextlib.nullcontext():
+            if num_to_run:
+                search = StudySearch(
+                    study,
+                    plan.space,
+                    plan.base,
+                    num_to_run=num_to_run,
+                    seed=options.seed,
+                    trials=run.trials,
+                    sampler=options.sampler,
                 )
-                tuner.fit()
-    best = run.write_tables(study, running=False)
-    return _outcome(study, best, options, time.monotonic() - started)
+                tuning.fit(
+                    search,
+                    StudyASHA(
+                        study,
+                        epochs=plan.base.epochs,
+                        grace=plan.grace,
+                        reduction=options.reduction,
+                    )
+                    if options.scheduler == "asha"
+                    else FIFOScheduler(),
+                    num_to_run,
+                )
+            if not studies.num_unfinished(study, options.num_trials) and tuning.goes_on():
+                missing = missing_repeats(study, options.finalists, options.repeats)
+                num_to_run = len(unfinished_finalists(study)) + len(missing)
+                progress.expect_finalists(num_to_run)
+                if num_to_run:
+                    finals = FinalistSearch(
+                        study, plan.space, plan.base, missing=missing, trials=run.trials
+                    )
+                    tuning.fit(finals, FIFOScheduler(), num_to_run)
+    best = run.write_tables(study, running=False, repeats=options.repeats)
+    return _outcome(study, run, best, options, tuning.seconds())
+
+
+def _progress(study: optuna.Study, plan: Plan) -> Progress:
+    options, epochs = plan.options, plan.base.epochs
+    trials = studies.latest_trials(study)
+    use_asha = options.scheduler == "asha"
+    rung_epochs = rungs(epochs, plan.grace, options.reduction) if use_asha else []
+    finalists = num_finalists_left(study, options.num_trials, options.finalists, options.repeats)
+    ended = sum(trial.state.is_finished() for trial in trials)
+    return Progress(
+        num_trials=ended + studies.num_unfinished(study, options.num_trials) + finalists,
+        num_finalists=finalists,
+        epochs=epochs,
+        expected_epochs=expected_epochs(epochs, rung_epochs, options.reduction),
+        lines={trial.number: trial_line(trial) for trial in trials if trial_epochs(trial)},
+    )
+
+
+def _num_left(study: optuna.Study, options: SweepOptions) -> int:
+    return studies.num_unfinished(study, options.num_trials) + num_finalists_left(
+        study, options.num_trials, options.finalists, options.repeats
+    )
 
 
 def _enqueue_retries(study: optuna.Study, name: str, options: SweepOptions) -> None:
-    if studies.num_unfinished(study, options.num_trials):
+    if _num_left(study, options):
         raise UserError(
             f"--retry-failed {name}: the run is not finished; finish it first: --resume {name}"
         )
@@ -197,24 +208,30 @@ def _enqueue_retries(study: optuna.Study, name: str, options: SweepOptions) -> N
 
 
 def _outcome(
-    study: optuna.Study, best: BestTrial | None, options: SweepOptions, seconds: float
+    study: optuna.Study,
+    run: RunFolder,
+    best: BestTrial | None,
+    options: SweepOptions,
+    seconds: float,
 ) -> Outcome:
     trials = studies.latest_trials(study)
     failures = [
         trial.user_attrs[studies.FAILURE] for trial in trials if trial.state == TrialState.FAIL
     ]
+    finalists = run.write_finalists(study, options.repeats)
+    is_complete = _num_left(study, options) == 0
     return Outcome(
         best=best,
         counts=dict(Counter(map(status, trials))),
-        complete=studies.num_unfinished(study, options.num_trials) == 0,
+        complete=is_complete,
         seconds=seconds,
         first_failure=failures[0] if failures else None,
         epochs_run=sum(len(trial_epochs(trial)) for trial in trials),
+        finalists=finalists,
+        runner_up=None
+        if finalists or not is_complete
+        else compare_two_best(studies.search_trials(study), run.ranks),
     )
-
-
-def _trial_dirname(trial: Any) -> str:
-    return f"trial-{trial.config[NUMBER]:04d}-{trial.trial_id}"
 
 
 @contextlib.contextmanager

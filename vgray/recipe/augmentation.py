@@ -45,9 +45,9 @@ class ColourJitter(Settings):
 
 
 class RandAugment(Settings):
-    """RandAugment; GSV-Cities uses 3 operations."""
+    """RandAugment; GSV-Cities uses 3 operations, and 0 of them change nothing."""
 
-    num_ops: int = Field(3, ge=1, le=10)
+    num_ops: int = Field(3, ge=0, le=10)
     magnitude: int = Field(9, ge=0, le=30)
 
 
