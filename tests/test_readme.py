@@ -41,14 +41,22 @@ def test_the_readme_has_commands() -> None:
     assert jobs <= {str(path.relative_to(ROOT)) for path in (ROOT / "jobs").glob("*.py")}
 
 
-def test_every_space_and_every_part_of_a_network_is_in_the_readme() -> None:
+def test_every_space_and_every_method_is_in_the_readme() -> None:
     from vgray.models import AGGREGATORS, ATTENTION, BACKBONES
     from vgray.orchestration.spaces import known_spaces
+    from vgray.recipe.augmentation import Augmentation
+    from vgray.recipe.losses import Mining
+    from vgray.settings import known_names, settings_in
+    from vgray.training import LOSSES, MINERS, OPTIMIZERS, SCHEDULES
 
-    spaces, aggregators, attention = known_spaces(), list(AGGREGATORS), list(ATTENTION)
-    assert min(len(spaces), len(aggregators), len(attention)) >= 5
-    for name in [*spaces, *aggregators, *attention]:
-        assert f"`{name}`" in README, name
+    mining = [name for member in settings_in(Mining) for name in known_names(member)]
+    augmentation = [*Augmentation.model_fields.keys() - {"images"}]
+    spaces = known_spaces()
+    families = [AGGREGATORS, ATTENTION, LOSSES, MINERS, OPTIMIZERS, SCHEDULES]
+    for names in [spaces, mining, augmentation, *families]:
+        assert len(names) >= 4
+        for name in names:
+            assert f"`{name}`" in README, name
     row = next(line for line in README.splitlines() if line.startswith("| `backbone.name`"))
     for name in BACKBONES:
         assert name.partition("_")[0] in row or name.startswith("resnet"), name
@@ -61,11 +69,11 @@ def test_every_job_is_in_the_readme() -> None:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Path:
-    """Where a run NAME lies, stopped by its time budget before its first epoch."""
+    """Where a run NAME lies: four trials of an epoch."""
     storage = tmp_path_factory.mktemp("readme") / "runs"
     command = [
         sys.executable, "jobs/tune.py", "--space", "optimizers", "--data", str(tiny_city), *SMALL,
-        "--num-trials", "1", "--time-budget", "1", "--name", "NAME", "--storage", str(storage),
+        "--num-trials", "4", "--epochs", "1", "--name", "NAME", "--storage", str(storage),
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return storage
@@ -98,15 +106,21 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_command(
     command: list[str], storage: Path, tiny_city: Path, official: Path, tmp_path: Path
 ) -> None:
-    stand_ins = {"DATA": tiny_city, "FILE": official, "MODEL": tmp_path / "model"}
+    stand_ins = {
+        "DATA": tiny_city, "FILE": official, "MODEL": tmp_path / "model",
+        "runs/NAME#3": f"{storage}/NAME#3", "preview.png": tmp_path / "preview.png",
+    }  # fmt: skip
     arguments = [str(stand_ins.get(word, word)) for word in command[1:]]
     if command[1] == "jobs/tune.py":
         arguments += ["--storage", str(storage)]
-        if "NAME" in command:
+        if not {"--resume", "--retry-failed", "--importance"} & {*command}:
+            arguments += SMALL if "DATA" in command else ["--data", str(tiny_city), *SMALL]
+        if not {"--dry-run", "--importance"} & {*command}:
             arguments += ["--dry-run"]
-        else:
-            arguments += ["--data", str(tiny_city), *SMALL] if "DATA" not in command else SMALL
-            arguments += [] if "--dry-run" in command else ["--dry-run"]
+    elif command[1] == "jobs/train.py":
+        arguments += ["--out", str(tmp_path / "trained")]
+    elif "preview" in command:
+        arguments += ["--data", str(tiny_city)]
     result = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=100
     )
