@@ -1,10 +1,12 @@
 """Losses and tuple mining on the same data, network, epochs and seed: speed and recall, as a table.
 
     python benchmarks/losses.py
-    python benchmarks/losses.py contrastive "tuples, full" --data DATA --set aggregator.name=netvlad
+    python benchmarks/losses.py contrastive "tuples full" --data DATA --set aggregator.name=netvlad
 
-Recall is of the best epoch, with its 95 % interval. Images/s are those trained on, mining apart.
-Batches of places have no miner, unless one is set.
+What is given with --set holds for every row that has such a setting and does not settle it itself:
+of loss.margin the losses with a margin, of mining the rows of tuples, of miner those of places,
+which have none unless one is set. Recall is of the best epoch, with its 95 % interval. Images/s are
+those trained on, mining apart.
 """
 
 import tempfile
@@ -19,14 +21,15 @@ from vgray.console import demo_city, parse_settings, say, user_errors
 from vgray.errors import UserError
 from vgray.places import load_training_data, open_store
 from vgray.recipe import Recipe
+from vgray.settings import flatten_settings
 from vgray.training import TrainingData, train
 
 LOSSES: dict[str, dict[str, Any]] = {
     "contrastive": {"loss.name": "contrastive"},
     "triplet 0.1": {"loss.name": "triplet", "loss.margin": 0.1},
     "triplet 1.0": {"loss.name": "triplet", "loss.margin": 1.0},
-    "multi-similarity 1, 50, 0": {"loss.name": "multi_similarity"},
-    "multi-similarity 2, 50, 0.5": {
+    "multi-similarity 1/50/0": {"loss.name": "multi_similarity"},
+    "multi-similarity 2/50/0.5": {
         "loss.name": "multi_similarity",
         "loss.alpha": 2.0,
         "loss.base": 0.5,
@@ -34,9 +37,11 @@ LOSSES: dict[str, dict[str, Any]] = {
     "sare joint": {"loss.name": "sare_joint"},
 }
 MINING: dict[str, dict[str, Any]] = {
-    f"tuples, {name}": {"loss.name": "weak_triplet", "mining.name": name}
+    f"tuples {name}": {"loss.name": "weak_triplet", "mining.name": name, "miner.name": "none"}
     for name in ("random", "partial", "full")
 }
+_FAMILIES = ("loss", "miner", "mining")
+_NO_MINER = {"miner.name": "none"}
 
 
 def compare(
@@ -50,11 +55,16 @@ def compare(
         unknown = sorted({*(names or [])} - rows.keys())
         if unknown:
             raise UserError(f"{unknown[0]}: no such row; known are {', '.join(rows)}")
+        given = parse_settings(set_ or [])
+        for key in ("loss.name", "mining.name"):
+            if key in given:
+                raise UserError(f"--set {key}: the rows settle it; name the rows to train instead")
         demo = DEMO_SETTINGS if data is None else {}
-        given = {**demo, "miner.name": "none", **parse_settings(set_ or [])}
         chosen = {name: rows[name] for name in names or rows}
-        # What is given holds for every row that has such a setting.
-        recipes = {name: _recipe(given, settings) for name, settings in chosen.items()}
+        nowhere = given.keys() - {key for row in chosen.values() for key in _open(row, given)}
+        if nowhere:
+            raise UserError(f"--set {min(nowhere)}: none of the rows has it open; leave it out")
+        recipes = {name: _recipe(row, {**demo, **given}) for name, row in chosen.items()}
         base = next(iter(recipes.values()))
         manifest = load_training_data([data or demo_city()])
         store = open_store(manifest, base.image_size)
@@ -66,10 +76,19 @@ def compare(
                 say(f"| {name} | {_row(recipe, prepared, Path(folder))} |")
 
 
-def _recipe(given: dict[str, Any], settings: dict[str, Any]) -> Recipe:
-    is_mined = "mining.name" in settings
-    fitting = {key: value for key, value in given.items() if is_mined or key[:7] != "mining."}
-    return Recipe().with_settings({**fitting, **settings})
+def _recipe(row: dict[str, Any], given: dict[str, Any]) -> Recipe:
+    return Recipe().with_settings({**_NO_MINER, **_open(row, given), **row})
+
+
+def _open(row: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return what is given that a row's methods have and the row does not settle."""
+    miner = {key: given[key] for key in given.keys() & _NO_MINER.keys()}
+    known = flatten_settings(Recipe().with_settings({**_NO_MINER, **miner, **row}).to_dict())
+    return {
+        key: value
+        for key, value in given.items()
+        if key not in row and (key in known or key.partition(".")[0] not in _FAMILIES)
+    }
 
 
 def _row(recipe: Recipe, data: TrainingData, folder: Path) -> str:

@@ -78,7 +78,8 @@ def train(
             settings["init_from"] = init_from
         base = Recipe().with_settings({} if data else DEMO_SETTINGS)
         base = Recipe.from_file(recipe) if recipe is not None else base
-        base.with_settings(settings)  # a mistake is said before torch is imported
+        if not resume:
+            base.with_settings(settings)  # a mistake is said before torch is imported
 
         from vgray import places, training
         from vgray.models import ensure_network
@@ -101,13 +102,13 @@ def train(
             trial=trial,
         )
         chosen = asked.recipe
-        # A checkpoint needs no other weights.
-        initial = ensure_network(chosen) if earlier is None else None
         uris = asked.data or [demo_city()]
         manifest = places.load_training_data(uris, asked.val)
         asked.require_same_data(places.fingerprint(manifest))
         # Before anything is decoded, which may take hours, and after, without what is unreadable.
         places.require_data_for(manifest, [chosen])
+        # A training that goes on needs no other weights.
+        initial = ensure_network(chosen) if earlier is None else None
         with counting("decoding images") as progress:
             store = places.open_store(manifest, chosen.image_size, progress=progress)
         places.require_data_for(manifest, [chosen], store.readable)
@@ -137,8 +138,10 @@ def train(
                 f"mining {chosen.mining.name}: {queries.used:,} training queries are used, "
                 f"{queries.dropped:,} dropped for want of a positive or a negative"
             )
-        if initial is not None and initial.anew:
-            say(f"init_from {chosen.init_from}: what starts anew: {'; '.join(initial.anew)}")
+        notes = [places.describe_sources(manifest), places.describe_near_validation(manifest)]
+        for note in (*notes, initial and initial.describe()):
+            if note:
+                say(note)
         history: list[dict[str, Any]] = []
         try:
             with epoch_bar(chosen.epochs) as step:
@@ -147,8 +150,9 @@ def train(
                 ):
                     history.append(metrics)
                     say(epoch_line(metrics, chosen))
-                    if metrics.get("warning"):
-                        say(f"warning: {metrics['warning']}")
+                    for key in ("note", "warning"):
+                        if metrics.get(key):
+                            say(f"{key}: {metrics[key]}")
         except KeyboardInterrupt:
             again = f"python jobs/train.py --resume --out {shlex.quote(str(folder))}"
             typer.echo(f"stopped; every finished epoch is kept. Go on: {again}", err=True)

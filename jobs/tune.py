@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress, TaskID
 
-from search_spaces.demo import DEMO_SETTINGS, DEMO_TRIALS
+from search_spaces.demo import DEMO_SETTINGS, DEMO_TRIALS, DEMO_TUPLE_SETTINGS
 from vgray.console import (
     console,
     demo_city,
@@ -62,7 +62,7 @@ def tune(
     ] = None,
     sampler: Annotated[
         SamplerName | None,
-        typer.Option(help="Default tpe. gp leaves to it what only some trials vary; grid: all."),
+        typer.Option(help="Default tpe. gp: a Gaussian process; grid: all of a finite space."),
     ] = None,
     published_only: Annotated[
         bool,
@@ -163,7 +163,7 @@ def tune(
                 data=[local_or_uri(each) for each in data or [demo_city()]],
                 val=val and local_or_uri(val),
                 settings=settings,
-                presets=DEMO_SETTINGS if data is None else {},
+                presets=DEMO_SETTINGS | DEMO_TUPLE_SETTINGS if data is None else {},
                 num_trials=0 if all_of_them else DEMO_TRIALS if data is None else 20,
                 seed=seed or 0,
                 scheduler=scheduler or ("none" if published_only else "asha"),

@@ -9,8 +9,6 @@ from typing import Any
 
 from search_spaces.literature import published
 
-BASE: dict[str, Any] = {}
-
 OFF: dict[str, Any] = {
     "augmentation.random_crop.min_scale": 1.0,
     "augmentation.perspective.p": 0.0,
@@ -24,6 +22,8 @@ OFF: dict[str, Any] = {
     "augmentation.blur.p": 0.0,
     "augmentation.random_erasing.p": 0.0,
 }
+
+BASE: dict[str, Any] = OFF
 
 PUBLISHED: list[dict[str, Any]] = [
     # RandAugment alone, which the code of all who train on GSV-Cities has.

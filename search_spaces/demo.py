@@ -12,4 +12,11 @@ DEMO_SETTINGS: dict[str, Any] = {
     "epochs": 9,
 }
 
+DEMO_TUPLE_SETTINGS: dict[str, Any] = {
+    "mining.queries_per_epoch": 128,
+    "mining.cache_refresh_rate": 64,
+    "mining.pool_size": 256,
+}
+"""The same for what trains on tuples, of which the whole city takes an hour."""
+
 DEMO_TRIALS = 12

@@ -1,8 +1,10 @@
 """Every setting of the studies' tables, once; the spaces take their published settings from here.
 
-No space: it has nothing to draw. ``printed`` is what a study says of one run. ``inferred`` is the
-rest: ResNet-18, on which all of them build, and what they leave open. That is taken from the code
-of the group, from the benchmark that it builds on, or, where both are silent, the default of torch.
+No space: it has nothing to draw. Of each run, ``printed`` are the settings that its row of a table
+or the text beside it gives. ``inferred`` is the rest: ResNet-18, on which all of them build, and
+what they leave open. That is taken from the code of the group, from the benchmark that it builds
+on, or, where both are silent, the default of torch. ``epochs`` is printed as well, but no setting
+here: a sweep has one number of epochs for all of its trials.
 
 A text of a table and a name here need not be the same word: the triplet loss of alidousti2023
 trains on tuples and is ``weak_triplet``, and its partial mining is said in the text only.
@@ -28,10 +30,17 @@ class Run(NamedTuple):
     """Table and row of each place where its figures are printed."""
     recall: float | None
     """Recall@1 on the test queries of SF-XS, in percent, as printed; None where it is not."""
+    epochs: int | None
+    """For how many it was trained, as printed; None where it is not."""
     printed: Settings
-    """Dotted recipe path -> value."""
+    """Dotted recipe path -> value, as the study gives them for this run."""
     inferred: Settings
-    """The same, of what is not printed."""
+    """The same, of what it does not give for this run."""
+
+    @property
+    def settings(self) -> Settings:
+        """What is printed and what is inferred."""
+        return {**self.inferred, **self.printed}
 
 
 def _of(family: str, **values: Any) -> Settings:
@@ -69,6 +78,8 @@ _COURSE = [
     _of("aggregator", name="gem", p=3.0),
     {"image_size": "224x224"},
 ]  # fmt: skip
+
+EPOCHS = {"curello2023": 10, "dashti2024": 10, "bracco2024": 10, "alidousti2023": None}
 
 # Parts of which a run takes those that suit its methods; of a family that is not printed, the
 # first. Momentum is not printed by curello2023, and "con3" of dashti2024 may also mean CUT_2.
@@ -127,15 +138,17 @@ def _run(
     recall: float | None,
     *printed: Settings,
     inferred: Settings | None = None,
+    epochs: int | None = None,
 ) -> Run:
     said = {path: value for part in printed for path, value in part.items()}
     parts = [inferred, *INFERRED[study]] if inferred else INFERRED[study]
-    return Run(study, rows, recall, said, _filled(said, parts))
+    return Run(study, rows, recall, epochs or EPOCHS[study], said, _filled(said, parts))
 
 
 def _curello() -> Iterator[Run]:
     study, plain = "curello2023", CONTRASTIVE | NO_MINER
-    yield _run(study, (("Baseline", 1),), 30.6, AVG, plain, _of("optimizer", name="sgd"))
+    sgd = _of("optimizer", name="sgd")
+    yield _run(study, (("Baseline", 1),), 30.6, AVG, plain, sgd, epochs=20)
     yield _run(study, (("Aggregators", 2),), 31.0, GEM, plain)
     yield _run(study, (("Aggregators", 3),), 30.1, COSPLACE, plain)
     table, size = "MixVPR removed layers", _of("aggregator", out_channels=128)
@@ -241,15 +254,30 @@ def published(*families: str, where: Mapping[str, Any] | None = None) -> list[Se
         turns.append([])
         # Sorting is stable: what has no figure stays in the order of the tables, at the end.
         for run in sorted(RUNS, key=lambda run: -(run.recall or 0.0)):
-            settings = {**run.inferred, **run.printed}
-            parts = [_part(settings, family) for family in families or FAMILIES]
-            is_meant = run.study == study and (where or {}).items() <= settings.items()
+            parts = [_part(run.settings, family) for family in families or FAMILIES]
+            is_meant = run.study == study and (where or {}).items() <= run.settings.items()
             if is_meant and (all(parts) or not families):
                 turns[-1].append({path: part[path] for part in parts for path in part})
     found: list[Settings] = []
     for settings in (each for turn in zip_longest(*turns) for each in turn if each is not None):
         if settings not in found:
             found.append(settings)
+    return found
+
+
+def printed_epochs(settings: Mapping[str, Any]) -> set[int]:
+    """Return for how many epochs the studies trained with some published settings.
+
+    Args:
+        settings: dotted recipe path -> value. Those that no study has (as of attention) count for
+            nothing. Empty if no run has the others, or if its epochs are not printed.
+    """
+    found: set[int] = set()
+    for run in RUNS:
+        both = settings.keys() & run.settings.keys()
+        has_them = both and all(settings[path] == run.settings[path] for path in both)
+        if has_them and run.epochs is not None:
+            found.add(run.epochs)
     return found
 
 

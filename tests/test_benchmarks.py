@@ -1,14 +1,15 @@
 """The benchmarks run, and print what they are for."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.slow
 
 
 def run(script: str, *arguments: str) -> str:
@@ -20,6 +21,7 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_aggregators_are_compared_in_a_table(tiny_city: Path) -> None:
     small = [
         "image_size=[32, 32]", "backbone.weights=none", "backbone.crop_last=2", "batch.places=4",
@@ -33,6 +35,7 @@ def test_aggregators_are_compared_in_a_table(tiny_city: Path) -> None:
     assert all(re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", row[4]) for row in rows[2:])
 
 
+@pytest.mark.slow
 def test_netvlad_is_much_faster_than_a_loop_over_its_clusters() -> None:
     printed = run("netvlad.py")
     ratio = re.search(r"([\d.]+) times as fast", printed)
@@ -41,15 +44,71 @@ def test_netvlad_is_much_faster_than_a_loop_over_its_clusters() -> None:
     assert float(ratio[1]) > 2
 
 
+@pytest.mark.slow
 def test_losses_and_minings_are_compared_in_a_table(tiny_city: Path) -> None:
     small = [
         "image_size=[32, 32]", "backbone.weights=none", "backbone.crop_last=2", "batch.places=4",
-        "epochs=1", "mining.queries_per_epoch=4", "mining.negatives=2",
+        "epochs=1", "mining.queries_per_epoch=4", "mining.negatives=2", "loss.neg_margin=0.8",
+        "miner.name=pair_margin", "miner.distance=cosine",
     ]  # fmt: skip
     settings = [word for setting in small for word in ("--set", setting)]
-    names = ["contrastive", "tuples, full"]
+    names = ["contrastive", "multi-similarity 1/50/0", "tuples full"]
     printed = run("losses.py", *names, "--data", str(tiny_city), *settings)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
     assert [row[0] for row in rows] == ["trained with", "---", *names]
-    assert rows[2][2] == "–" and float(rows[3][2]) > 0
+    assert [row[2] for row in rows[2:4]] == ["–", "–"] and float(rows[4][2]) > 0
     assert all(re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", row[4]) for row in rows[2:])
+
+
+def losses() -> ModuleType:
+    path = ROOT / "benchmarks" / "losses.py"
+    spec = importlib.util.spec_from_file_location("losses_benchmark", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_given_holds_for_the_rows_that_have_it() -> None:
+    module = losses()
+    rows = module.LOSSES | module.MINING
+    given = {
+        "loss.margin": 0.5, "loss.alpha": 3.0, "mining.pool_size": 7, "mining.negatives": 2,
+        "miner.name": "pair_margin", "miner.pos_margin": 0.3, "epochs": 3,
+    }  # fmt: skip
+    recipes = {name: module._recipe(row, given).to_dict() for name, row in rows.items()}
+    assert not any("," in name for name in recipes)
+    assert {recipe["epochs"] for recipe in recipes.values()} == {3}
+
+    def found(family: str, key: str) -> dict[str, object]:
+        return {n: each[family][key] for n, each in recipes.items() if key in each[family]}
+
+    tuples = ["tuples random", "tuples partial", "tuples full"]
+    assert found("loss", "margin") == {
+        "triplet 0.1": 0.1, "triplet 1.0": 1.0, **dict.fromkeys(tuples, 0.5),
+    }  # fmt: skip
+    assert found("loss", "alpha") == {
+        "multi-similarity 1/50/0": 3.0, "multi-similarity 2/50/0.5": 2.0,
+    }  # fmt: skip
+    assert found("mining", "pool_size") == dict.fromkeys(tuples[1:], 7)
+    assert found("mining", "negatives") == dict.fromkeys(tuples, 2)
+    assert found("miner", "pos_margin") == dict.fromkeys(module.LOSSES, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("loss.name=triplet", "the rows settle it"),
+        ("loss.margin=0.5", "none of the rows has it open"),
+        ("loss.no=1", "none of the rows has it open"),
+        ("miner.epsilon=0.5", "none of the rows has it open"),
+        ("optimizer.no=1", "no such setting"),
+    ],
+)
+def test_what_no_row_has_is_refused(
+    setting: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        losses().compare(["triplet 0.1", "contrastive"], data="missing", set_=[setting])
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1

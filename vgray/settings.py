@@ -42,17 +42,28 @@ def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, A
 
 
 def describe_settings(settings: Mapping[str, Any] | None) -> str:
-    """Return what varies in one short line: ``sgd lr=0.0123 momentum=0.9``."""
+    """Return what varies in one short line: ``sgd lr=0.0123 momentum=0.9``.
+
+    Where methods of several families vary, each is named with its own: ``loss=triplet margin=0.1
+    miner=none``. Elsewhere the family is left out, except where two paths would read the same.
+    """
     if not settings:
         return "base recipe"
+    short = [_within_family(path) for path in settings]
     words = []
     for path, value in settings.items():
-        key = path.rpartition(".")[2]
+        key = _within_family(path)
         if key == "name":
-            words.append(str(value))
+            is_one = short.count(key) == 1
+            words.append(str(value) if is_one else f"{path.removesuffix('.name')}={value}")
         else:
+            key = path if short.count(key) > 1 else key
             words.append(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}")
     return " ".join(words)
+
+
+def _within_family(path: str) -> str:
+    return path.partition(".")[2] or path
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:

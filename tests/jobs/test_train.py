@@ -29,6 +29,9 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+ON_CITY = ["--data", "CITY", "--set", "batch.places=4"]
+
+
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return 8 places x 4 images to train on, 4 places to validate on, and a broken image."""
@@ -162,12 +165,12 @@ def test_ctrl_c_and_resume_end_with_the_same_recall(
         (["--set", "optimizer.lr"], "expected setting=value"),
         (["--set", "loss.name=contrastiv"], "did you mean 'contrastive'"),
         (["--recipe", "missing.json"], "recipe missing.json: cannot be read"),
-        (["--set", "backbone.weights=missing.pth", "--data", "."], "no such file"),
+        (["--set", "backbone.weights=missing.pth", *ON_CITY], "no such file"),
         (["--set", "backbone.weights=none", "--data", "missing"], "missing"),
         (["--resume"], "--resume --out DIR"),
         (["--resume", "--out", "nothing"], "no training in nothing"),
         (["--resume", "--out", "x", "--init-from", "y"], "--resume goes on with everything; give"),
-        (["--init-from", "missing", "--data", "."], "no such folder; expected one with"),
+        (["--init-from", "missing", *ON_CITY], "no such folder; expected one with"),
         (["--trial", "runs/x#1", "--data", "."], "takes its settings from the run; leave out --da"),
         (["--trial", "runs/x#1", "--set", "seed=1", "--resume", "--out", "x"], "--set, --resume"),
         (["--trial", "runs/x#1"], "no runs in runs"),
@@ -175,11 +178,13 @@ def test_ctrl_c_and_resume_end_with_the_same_recall(
 )
 def test_mistakes_are_one_line(
     tmp_path: Path,
+    city: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     options: list[str],
     message: str,
 ) -> None:
+    options = [str(city) if option == "CITY" else option for option in options]
     assert call(monkeypatch, tmp_path, *options) == 2
     errors = capsys.readouterr().err
     assert message in errors
@@ -193,6 +198,7 @@ def test_what_is_not_resumed_and_what_is_not_overwritten(
     data = tmp_path / "data"
     shutil.copytree(city, data)
     options = ["--data", str(data), "--out", "one", "--set", "epochs=1", *SETTINGS]
+    options += ["--set", "loss.name=triplet"]
     assert call(monkeypatch, tmp_path, *options) == 0
     history = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
 
@@ -202,8 +208,15 @@ def test_what_is_not_resumed_and_what_is_not_overwritten(
     assert call(monkeypatch, tmp_path, "--resume", "--out", "one") == 0
     assert history[0] in capsys.readouterr().out.splitlines()
 
-    assert call(monkeypatch, tmp_path, "--resume", "--out", "one", "--set", "epochs=9") == 2
-    assert "epochs was 1, now 9" in capsys.readouterr().err
+    for setting, message in (
+        ("epochs=9", "the recipe has changed: epochs was 1, now 9"),
+        # Which the default recipe does not have.
+        ("loss.margin=0.5", "the recipe has changed: loss.margin was 0.1, now 0.5"),
+        ("loss.alpha=2", "loss.alpha: no such setting"),
+    ):
+        assert call(monkeypatch, tmp_path, "--resume", "--out", "one", "--set", setting) == 2
+        errors = capsys.readouterr().err
+        assert message in errors and len(errors.splitlines()) == 1
 
     next((data / "images" / "train" / "database").glob("*place3*")).unlink()
     assert call(monkeypatch, tmp_path, "--resume", "--out", "one") == 2
@@ -254,9 +267,16 @@ def test_sets_are_combined_and_weights_taken_over(
 ) -> None:
     night = tmp_path / "night"
     shutil.copytree(city / "images" / "train", night / "images" / "train")
+    # A place that is validated on, under a name of the train split.
+    scored = next((city / "images" / "val" / "queries").iterdir())
+    shutil.copy(scored, night / "images" / "train" / "database")
     options = ["--data", str(city), "--data", str(night), "--set", "epochs=1", *SETTINGS]
     assert call(monkeypatch, tmp_path, *options, "--out", "one") == 0
-    assert "64 training images, 8 in the database, 4 queries, 2 skipped" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert "64 training images, 8 in the database, 4 queries, 3 skipped" in lines[0]
+    assert lines[1].startswith("training images: ") and " 33 in 8 places" in lines[1]
+    assert lines[2].startswith("1 training image left out: within 25 m, near the validation images")
+    assert scored.name in (tmp_path / "one" / "skipped.csv").read_text()
     facts = json.loads((tmp_path / "one" / "run.json").read_text())["data"]
     assert facts["uri"] == [str(city), str(night)]
     assert call(monkeypatch, tmp_path, "--resume", "--out", "one") == 0
@@ -265,7 +285,10 @@ def test_sets_are_combined_and_weights_taken_over(
     options += ["--init-from", "one/epoch-0001", "--set", "aggregator.name=avg"]
     options += ["--set", "projection.dim=8", "--set", "backbone.weights=pretrained"]
     assert call(monkeypatch, tmp_path, *options, "--out", "two") == 0
-    assert "what starts anew: projection (projection.weight is" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "init_from one/epoch-0001: aggregator.p (avg here, gem there) not taken" in said.replace(
+        f"{tmp_path}/", ""
+    )
     recipe = json.loads((tmp_path / "two" / "run.json").read_text())["recipe"]
     assert recipe["init_from"] == str(tmp_path / "one" / "epoch-0001")
     shutil.rmtree(tmp_path / "one")  # a training that has begun needs it no more
@@ -290,6 +313,7 @@ def test_tuples_are_trained_on_and_told_of(
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("mining partial: 2 training queries are used, 1 dropped")
     assert ", mining " in lines[2] and "% of tuples violating" in lines[2]
+    assert lines[3].startswith("note: ") and "pool_size 1000 to " in lines[3]
 
 
 def test_a_trial_is_trained_again(

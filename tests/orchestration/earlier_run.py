@@ -41,7 +41,7 @@ def write_run(
     (folder / "recipe.json").write_text(json.dumps(described))
     study = studies.open_study(run.journal)
     for number, (settings, recalls) in enumerate(played):
-        studies.enqueue_given(study, [settings])
+        studies.enqueue_given(study, [settings], space.names)
         trial = study.ask()
         studies.configure(trial, space, recipe)
         for key, value in (attributes or {}).get(number, {}).items():

@@ -41,14 +41,14 @@ def _finalists(study: optuna.Study) -> list[tuple[int, int, TrialState]]:
     ]
 
 
-def test_finished_trials_come_before_stopped_and_failed_never(run: RunFolder) -> None:
+def test_those_with_the_highest_recall_are_chosen_and_failed_ones_never(run: RunFolder) -> None:
     study = play(run, count=0)
     trials = studies.search_trials(study)
     assert [trial.state.name for trial in trials] == [
         "COMPLETE", "PRUNED", "COMPLETE", "FAIL", "COMPLETE",
     ]  # fmt: skip
     assert [trial.number for trial in choose_finalists(trials, 2)] == [2, 0]
-    assert [trial.number for trial in choose_finalists(trials, 9)] == [2, 0, 4, 1]
+    assert [trial.number for trial in choose_finalists(trials, 9)] == [2, 0, 1, 4]
     assert choose_finalists(trials, 0) == []
 
 
@@ -121,7 +121,7 @@ def test_trials_of_an_earlier_run_are_none_of_this_one(run: RunFolder) -> None:
 
 
 def _table(run: RunFolder) -> list[dict[str, Any]]:
-    run.write_tables(studies.open_study(run.journal), running=False, repeats=2)
+    run.write_tables(studies.open_study(run.journal), running=False)
     return pq.read_table(run.path / "trials.parquet").to_pylist()
 
 
@@ -177,7 +177,7 @@ def test_a_failed_repeat_is_left_out_and_tried_again_when_asked(run: RunFolder) 
 
     study = play(run, recall_of=recall_of)
     assert _left(study) == 0
-    first, second = rank_finalists(studies.latest_trials(study), 2)
+    first, second = rank_finalists(studies.latest_trials(study))
     assert (first.trial.number, first.recalls, first.num_failed) == (0, [75.0], 1)
     assert (second.mean, second.num_failed) == (63.75, 0)
     assert studies.enqueue_retries(study) == [3, 8]
@@ -189,4 +189,4 @@ def test_a_failed_repeat_is_left_out_and_tried_again_when_asked(run: RunFolder) 
     assert retry.user_attrs["retry_of"] == 8
     assert retry.user_attrs["recipe"] == study.trials[8].user_attrs["recipe"]
     assert not retry.params
-    assert [each.mean for each in rank_finalists(studies.latest_trials(study), 2)] == [66.25, 63.75]
+    assert [each.mean for each in rank_finalists(studies.latest_trials(study))] == [66.25, 63.75]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from vgray.errors import UserError
@@ -45,12 +46,23 @@ def test_every_setting_is_there_once(tmp_path: Path) -> None:
         (each["optimizer.name"], each.get("optimizer.momentum"), each["batch.places"])
         for each in settings
     ]
-    momenta = [pytest.approx(value) for value in (0.5, 0.7, 0.9)]
+    # 0.5 + 2 * 0.2 is a little more than 0.9.
     assert found == [
-        *[("sgd", momentum, places) for momentum in momenta for places in (4, 8)],
+        *[("sgd", momentum, places) for momentum in (0.5, 0.7, 0.9) for places in (4, 8)],
         ("adam", None, 4),
         ("adam", None, 8),
     ]
+
+
+def test_steps_are_those_of_optuna(tmp_path: Path) -> None:
+    low, high, step = 0.1, 0.75, 0.1
+    body = f'    trial.suggest_float("optimizer.weight_decay", {low}, {high}, step={step})'
+    settings = grid_settings(_space(tmp_path, body), Recipe())
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = {study.ask().suggest_float("x", low, high, step=step) for _ in range(100)}
+    found = [each["optimizer.weight_decay"] for each in settings]
+    assert found == [pytest.approx(value, abs=1e-12) for value in sorted(drawn)]
+    assert found == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
 
 
 def test_composed_spaces_make_the_product(tmp_path: Path) -> None:

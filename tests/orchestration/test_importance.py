@@ -75,6 +75,16 @@ def test_choices_that_were_left_at_the_time_are_one_parameter(tmp_path: Path) ->
     assert found["loss.name"].num_trials == 10
 
 
+def test_a_parameter_of_one_trial_is_left_out(tmp_path: Path) -> None:
+    alone = (optimizer("sgd", 0.01, 1e-4, momentum=0.9), [50.0] * 3)
+    others = [
+        (optimizer("adam", 1e-4, 1e-5 * (1 + number)), [20.0 + number] * 3) for number in range(6)
+    ]
+    run = write_run(tmp_path / "run", "optimizers", [alone, *others])
+    found = {each.parameter for each in find_importances(run).parameters}
+    assert found == {"optimizer.name", "optimizer[adam].lr", "optimizer[adam].weight_decay"}
+
+
 def test_it_is_shown_with_how_far_it_can_be_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 import search_spaces.backbones as backbones
 import search_spaces.everything as everything
 import search_spaces.image_sizes as image_sizes
-from search_spaces.literature import RUNS, Run, published
+from search_spaces.literature import RUNS, Run, printed_epochs, published
 from vgray.orchestration.spaces import known_spaces
 from vgray.recipe import Recipe
 from vgray.settings import flatten_settings
@@ -37,7 +37,7 @@ def _recipe(settings: dict[str, Any]) -> Recipe:
 
 def _settings_tried(run: Run) -> dict[str, Any] | None:
     """Return the settings of a run as `everything` publishes them."""
-    said = {**run.inferred, **run.printed}
+    said = run.settings
     del said["image_size"]  # which no study prints
     return next((each for each in everything.PUBLISHED if said.items() <= each.items()), None)
 
@@ -111,9 +111,33 @@ def test_the_figures_are_those_of_the_tables(reference: Path) -> None:
         assert here == ({run.recall} - {None}), row
 
 
+@pytest.mark.photos
+def test_the_epochs_are_those_of_the_tables(reference: Path) -> None:
+    rows = _rows(reference)
+    epochs = {row: int(columns["epochs"]) for row, columns in rows.items() if columns["epochs"]}
+    assert len(epochs) == 48
+    assert epochs == {row: run.epochs for row, run in RUN_OF.items() if run.epochs is not None}
+
+
+def test_printed_epochs_are_those_of_the_runs_with_the_settings() -> None:
+    whole = {row: _settings_tried(run) for row, run in RUN_OF.items()}
+    epochs = {row: printed_epochs(tried) for row, tried in whole.items() if tried is not None}
+    assert len(epochs) == 60
+    assert {row for row, each in epochs.items() if each == {20}} == {("curello2023", "Baseline", 1)}
+    # alidousti2023 does not print them.
+    unsaid = {row for row, each in epochs.items() if not each}
+    assert unsaid == {row for row in epochs if row[0] == "alidousti2023"}
+    assert sum(each == {10} for each in epochs.values()) == 60 - 1 - len(unsaid) == 46
+    # A part of a recipe may be that of several runs, or of none.
+    assert printed_epochs({"aggregator.name": "avg"}) == {10, 20}
+    assert printed_epochs({"aggregator.name": "avg", "loss.name": "multi_similarity"}) == {10}
+    assert printed_epochs({"aggregator.name": "boq"}) == set()
+    assert printed_epochs({"attention.name": "none"}) == set()
+
+
 def test_no_row_is_there_twice() -> None:
     assert sum(len(run.rows) for run in RUNS) == len(RUN_OF) == 61
-    settings = [{**run.inferred, **run.printed} for run in RUNS]
+    settings = [run.settings for run in RUNS]
     assert all(settings.count(each) == 1 for each in settings)
     for run in RUNS:
         assert not run.printed.keys() & run.inferred.keys()
@@ -127,7 +151,7 @@ def test_every_run_is_the_recipe_that_everything_tries() -> None:
     for run in RUNS:
         if (settings := _settings_tried(run)) is not None:
             recipe = flatten_settings(_recipe(settings).to_dict())
-            for path, value in {**run.inferred, **run.printed}.items():
+            for path, value in run.settings.items():
                 # Brightness is a text here; of sizes see above.
                 if path not in ("augmentation.brightness", "image_size"):
                     assert recipe[path] == value, path

@@ -118,7 +118,7 @@ def test_ended_trials_keep_their_best_epoch_only(run: RunFolder, study: optuna.S
 def test_an_empty_study_has_no_best(run: RunFolder) -> None:
     study = studies.open_study(run.journal)
     assert run.write_tables(study, running=False) is None
-    assert run.write_finalists(study, repeats=3) == []
+    assert run.write_finalists(study) == []
     assert not (run.path / "finalists.json").exists()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from vgray.orchestration.samplers import SAMPLERS, SamplerName, build_sampler
 from vgray.orchestration.spaces import load_space
+from vgray.orchestration.study import WARM_START
 
 
 def _sweep(name: str, count: int, space_name: str = "optimizers") -> optuna.Study:
@@ -45,6 +46,21 @@ def test_gp_learns_from_what_all_trials_share_beside_branches() -> None:
         found.append(abs(trial.suggest_float("x", 0, 1) - 0.2))
         study.tell(trial, -(found[-1] ** 2))
     assert sum(found[11:]) / 3 < sum(found[:10]) / 10 / 2
+
+
+def test_gp_leaves_trials_of_an_earlier_run_aside_that_lack_what_its_own_share() -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(24):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        if number < 12:
+            trial.set_user_attr(WARM_START, f"old#{number}")
+        else:
+            trial.suggest_float("y", 0, 1)
+        study.tell(trial, number)
+    trial = study.ask()
+    study.sampler = build_sampler("gp", 0)
+    assert trial.relative_params.keys() == {"x", "y"}
 
 
 def test_gp_leaves_trials_without_parameters_aside() -> None:

@@ -116,8 +116,8 @@ def test_finalists_are_told_from_the_search() -> None:
     assert lines[0] == "trial 0 starts: sgd lr=0.0123 places=16"
     assert "trial 2 starts: finalist of 0, seed 2: sgd lr=0.0123 places=16" in lines
     assert any(line.startswith("best so far: trial 0") for line in lines)
-    assert lines[-2] == "finalists so far, mean recall@1 (repeats): of trial 7 60.0 (1), " + (
-        "of trial 0 42.0 (2)"
+    assert lines[-2] == "finalists so far, mean recall@1 (repeats): of trial 0 42.0 (2), " + (
+        "of trial 7 60.0 (1)"
     )
     assert lines[-1].startswith("4 of 4 trials ended")
 
@@ -146,11 +146,19 @@ def test_a_trial_warns_once_beside_a_live_table_too() -> None:
         with screen:
             screen.on_trial_start(0, [], _trial(0))
             for epoch in (1, 2):
-                report = _epoch(0, epoch, 10.0, warning="no batch of the epoch had a pair")
+                said = {"warning": "no batch of the epoch had a pair", "note": "cut down"}
+                report = _epoch(0, epoch, 10.0, **said)
                 screen.on_trial_result(0, [], _trial(0), report)
         assert out.getvalue().count("trial 0 warns: no batch of the epoch had a pair") == 1
+        assert out.getvalue().count("trial 0 notes: cut down") == 1
 
 
 def test_settings_are_described_in_one_short_line() -> None:
     assert describe_settings({"loss.name": "triplet", "loss.margin": 0.1}) == "triplet margin=0.1"
     assert describe_settings({}) == describe_settings(None) == "base recipe"
+    both = {"loss.name": "triplet", "loss.margin": 0.1, "miner.name": "triplet_margin"}
+    assert describe_settings(both) == "loss=triplet margin=0.1 miner=triplet_margin"
+    both["miner.margin"] = 0.2
+    assert describe_settings(both).endswith("loss.margin=0.1 miner=triplet_margin miner.margin=0.2")
+    flips = {"augmentation.flip.p": 0.5, "augmentation.blur.p": 0.0, "image_size": "64x64"}
+    assert describe_settings(flips) == "flip.p=0.5 blur.p=0 image_size=64x64"

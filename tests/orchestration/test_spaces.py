@@ -11,11 +11,10 @@ import pytest
 from vgray.errors import UserError
 from vgray.orchestration.branches import sample_settings
 from vgray.orchestration.feasible import Feasible
+from vgray.orchestration.recipe_trial import RecipeTrial, parameter_name
 from vgray.orchestration.spaces import (
-    RecipeTrial,
     known_spaces,
     load_space,
-    parameter_name,
 )
 from vgray.recipe import Recipe
 

@@ -1,26 +1,21 @@
 """What a dry run shows: every branch of a space, what it costs, what is left out."""
 
-import functools
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from played_sweep import play, recall
 from rich.console import Console
 
 import search_spaces.image_sizes
 import vgray.console
 from vgray.errors import UserError
 from vgray.orchestration import cost
-from vgray.orchestration import study as studies
 from vgray.orchestration.epoch_images import EpochImages
 from vgray.orchestration.plan import Plan, SweepOptions, make_plan
 from vgray.orchestration.run_folder import RunFolder
-from vgray.orchestration.standings import compare_two_best
-from vgray.orchestration.summary import show_outcome, show_plan
-from vgray.orchestration.sweep import Outcome, RunOptions
+from vgray.orchestration.summary import show_plan
+from vgray.orchestration.sweep import RunOptions
 from vgray.training.speed import Speed
 
 SMALL = {"backbone.weights": "none", "batch.places": 4, "epochs": 9}
@@ -212,60 +207,9 @@ def test_finalists_are_announced_and_paid_for(
     assert "about 108 of at most 108" in _row(lines, "epochs:")  # 9 epochs x (6 + 2 x 3)
 
 
-def _ended(run: RunFolder, count: int, recall_of: Any) -> Outcome:
-    study = play(run, count=count, recall_of=recall_of)
-    best = run.write_tables(study, running=False, repeats=2)
-    if best is not None:
-        best.metrics.update({f"recall@{n}": 90.0 for n in (5, 10, 20)})
-        best.metrics.update({"recall@1_low": 60.0, "recall@1_high": 80.0})
-    finalists = run.write_finalists(study, repeats=2)
-    trials = studies.search_trials(study)
-    return Outcome(
-        best=best,
-        counts={"finished": 7},
-        complete=True,
-        seconds=1.0,
-        first_failure=None,
-        epochs_run=14,
-        finalists=finalists,
-        runner_up=None if finalists else compare_two_best(trials, run.ranks),
-    )
-
-
-def _said(outcome: Outcome, plan: Plan, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> str:
-    console = Console(width=80, record=True, file=io.StringIO())
-    monkeypatch.setattr(vgray.console, "console", console)
-    assert show_outcome(outcome, plan, run, RunOptions()) == 0
-    return console.export_text()
-
-
-def test_the_table_of_the_finalists_ends_in_one_plain_sentence(
-    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_longest_title_is_kept_apart_from_its_text(
+    tiny_city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = RunFolder.named(tmp_path, "a-run")
-    run.create({"options": {}}, [])
-    plan = _plan(tiny_city, "optimizers")
-    lines = _said(_ended(run, 2, recall), plan, run, monkeypatch).splitlines()
-    table = lines.index(_row(lines, "rank"))
-    assert lines[table + 1].split()[:6] == ["1", "0", "66.2", "12.4", "75.0", "57.5"]
-    assert lines[table + 2].split()[:6] == ["2", "2", "63.8", "1.8", "62.5", "65.0"]
-    assert "2.5 points [" in lines[table + 2]
-    assert lines[table + 3].startswith("first and second cannot be told apart (difference 2.5 ")
-    assert "trial 6, the best repeat of trial 0's setting, epoch 2" in _row(lines, "best:")
-    assert not [line for line in lines if line.startswith("note:")]
-
-
-def test_finalists_are_suggested_only_where_they_would_tell(
-    tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = _plan(tiny_city, "optimizers")
-    for name, best in (("close", 70.0), ("far", 97.5)):
-        run = RunFolder.named(tmp_path, name)
-        run.create({"options": {}}, [])
-        reached = functools.partial(_with_best, best)
-        said = _said(_ended(run, 0, reached), plan, run, monkeypatch)
-        assert ("--finalists 3 would tell" in said) == (name == "close")
-
-
-def _with_best(best: float, config: dict[str, Any]) -> float | None:
-    return best if config["number"] == 2 else recall(config)
+    monkeypatch.setattr(cost, "measure_speed", lambda recipe, *, threads: Speed(100.0, 1000.0))
+    plan = replace(_plan(tiny_city, "attention"), notes=[("warm start", "4 trials")])
+    assert "warm start: 4 trials" in _shown(plan, monkeypatch)

@@ -2,7 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import optuna
 import pytest
@@ -12,7 +13,7 @@ from optuna.trial import TrialState
 from vgray.errors import UserError
 from vgray.orchestration import study as studies
 from vgray.orchestration.earlier import find_run, read_trials
-from vgray.orchestration.plan import Plan, SweepOptions, make_plan
+from vgray.orchestration.plan import Plan, SweepOptions, describe_run, make_plan
 from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.spaces import load_space
 from vgray.orchestration.warm_start import (
@@ -21,6 +22,7 @@ from vgray.orchestration.warm_start import (
     recorded_warm_start,
 )
 from vgray.places import fingerprint, load_training_data
+from vgray.recipe import Recipe
 
 SMALL = {"image_size": [32, 32], "backbone.weights": "none", "batch.places": 4, "epochs": 9}
 PLAYED: list[Played] = [
@@ -221,19 +223,111 @@ def test_trials_are_added_once_and_kept_when_the_earlier_run_is_gone(
     described = json.loads((earlier.path / "recipe.json").read_text())
     described["options"] = {"space": "optimizers", "warm_start": str(earlier.path)}
     (new.path / "recipe.json").write_text(json.dumps(described))
-    assert recorded_warm_start(new) is None
+    assert recorded_warm_start(new, plan.space) is None
     study = studies.open_study(new.journal)
     assert add_earlier_trials(study, plan) == 2
     assert add_earlier_trials(study, plan) == 2
     assert len(study.trials) == 2
     assert studies.latest_trials(study) == []
-    studies.enqueue_given(study, plan.given)
+    studies.enqueue_given(study, plan.given, plan.space.names)
     (earlier.path / "recipe.json").unlink()
     resumed = _plan(tiny_city, earlier, num_trials=4, resumed=new)
     assert resumed.given == plan.given
     assert resumed.notes == plan.notes
     assert add_earlier_trials(study, resumed) == 2
     assert len(study.trials) == 4
+
+
+def test_a_sweep_that_is_killed_while_it_adds_them_is_resumed_with_all(
+    tiny_city: Path, earlier: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _plan(tiny_city, earlier, num_trials=4)
+    assert plan.warm_start is not None
+    first, _ = plan.warm_start.trials
+    new = RunFolder(tmp_path / "new")
+    new.path.mkdir()
+    (new.path / "recipe.json").write_text(json.dumps(describe_run(plan, ["tune"])))
+    study = studies.open_study(new.journal)
+    with monkeypatch.context() as killed:
+        killed.setattr(study, "add_trials", lambda trials: study.add_trial(next(iter(trials))))
+        add_earlier_trials(study, plan)
+    assert [trial.params for trial in study.trials] == [first.params]
+    resumed = _plan(tiny_city, earlier, num_trials=4, resumed=new)
+    assert resumed.warm_start is not None
+    assert resumed.warm_start.tried == plan.warm_start.tried
+    assert (resumed.given, resumed.notes) == (plan.given, plan.notes)
+    (earlier.path / "recipe.json").unlink()
+    gone = _plan(tiny_city, earlier, num_trials=4, resumed=new)
+    assert gone.given == plan.given
+    assert gone.notes[0][1].startswith("1 trial of old informs the sampler")
+    assert gone.notes[0][1].endswith("; 1 more are gone with that run")
+    assert add_earlier_trials(study, resumed) == 2
+    assert len(study.trials) == 2
+
+
+def test_what_was_tried_outlasts_what_the_spaces_share(tmp_path: Path) -> None:
+    """A trial without a shared parameter is none of the new study, but is not repeated."""
+    played = [PLAYED[0], (optimizer("radam", 0.5, 0.0), [10.0, 20.0, 30.0])]
+    run = write_run(tmp_path / "old", "optimizers", played)
+    body = """
+    if trial.suggest_categorical("optimizer.name", ["sgd", "radam"]) == "sgd":
+        trial.suggest_float("optimizer.lr", 1e-3, 1e-1, log=True)"""
+    warm = read_warm_start(run, load_space(_write_space(tmp_path, body)))
+    assert (len(warm.trials), len(warm.tried)) == (1, 2)
+    journal = tmp_path / "new"
+    journal.mkdir()
+    new = RunFolder(journal)
+    (journal / "recipe.json").write_text(json.dumps({"options": {"warm_start": str(run.path)}}))
+    study = studies.open_study(new.journal)
+    add_earlier_trials(study, cast(Plan, SimpleNamespace(warm_start=warm)))
+    recorded = recorded_warm_start(new, load_space("optimizers"))
+    assert recorded is not None
+    assert (len(recorded.trials), recorded.tried) == (1, warm.tried)
+    assert recorded.fixed == warm.fixed
+
+
+def test_published_and_drawn_trials_have_the_same_parameters(tmp_path: Path) -> None:
+    space = load_space("lr_weight_decay")
+    drawn = optuna.create_study().ask()
+    space.draw(drawn, {})
+    played = [(setting, [10.0, 20.0, 30.0]) for setting in space.published]
+    run = write_run(tmp_path / "old", "lr_weight_decay", played)
+    warm = read_warm_start(run, space)
+    names = {"optimizer[adamw].lr", "optimizer[adamw].weight_decay"}
+    assert len(warm.trials) == len(played) > 5
+    assert [set(trial.params) for trial in warm.trials] == [names] * len(played)
+    assert set(drawn.params) == names
+    # And in a space that draws the optimizer too.
+    wider = read_warm_start(run, load_space("optimizers")).trials
+    assert len(wider) == len(played)
+    assert set().union(*(trial.params for trial in wider)) == names
+
+
+def test_what_was_fixed_otherwise_is_said(tmp_path: Path) -> None:
+    there = {"backbone.name": "vgg16", "image_size": [32, 32], "aggregator.name": "avg"}
+    run = write_run(tmp_path / "old", "optimizers", PLAYED[:2], base=there)
+    warm = read_warm_start(run, load_space("optimizers"))
+    base = Recipe().with_settings({**load_space("optimizers").base, "epochs": 9})
+    varied = {"optimizer.name", "optimizer.lr", "optimizer.weight_decay", "optimizer.momentum"}
+    assert warm.describe("tpe", base, varied) == (
+        "2 trials of old inform the sampler (3 epochs there, 9 here); there backbone.name was "
+        "vgg16, aggregator.name avg, image_size 32x32"
+    )
+    assert "aggregator" not in warm.describe("tpe", base, varied | {"aggregator.name"})
+    same = base.with_settings({**there, "backbone.crop_last": 1})
+    assert warm.describe("tpe", same, varied).endswith("(3 epochs there, 9 here)")
+    many = same.with_settings({"batch.places": 4, "batch.min_distance_m": 9.0})
+    many = many.with_settings({"loss.alpha": 9.0, "loss.beta": 9.0, "loss.base": 0.5})
+    assert warm.describe("tpe", many, varied).endswith(" and 1 more")
+
+
+def test_other_choices_of_the_same_are_said(tmp_path: Path) -> None:
+    body = '    trial.suggest_categorical("batch.places", [{}])'
+    old = _write_space(tmp_path, body.format("4, 8"), "old_space")
+    new = _write_space(tmp_path, body.format("8, 16"), "new_space")
+    run = write_run(tmp_path / "old", old, [({"batch.places": 8}, [10.0, 20.0, 30.0])])
+    with pytest.raises(UserError, match=r"draws batch\.places from other choices than .*new_space"):
+        read_warm_start(run, load_space(new))
 
 
 def test_the_sampler_learns_from_them(tmp_path: Path) -> None:

@@ -4,17 +4,22 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from vgray.errors import UserError
 from vgray.places import (
     SCHEMA,
+    describe_near_validation,
+    describe_sources,
     fingerprint,
     layout_of,
     left_out,
     load_manifest,
     load_training_data,
+    positives_within,
     root_of,
 )
 
@@ -68,6 +73,11 @@ def test_sources_of_one_name_are_told_apart(tmp_path: Path) -> None:
     folders = [write(tmp_path / part / "city", DAY, *VAL) for part in "abc"]
     table = load_training_data(folders)
     assert table["source"].to_pylist() == ["city", "city (2)", "city (3)", "city", "city"]
+    assert describe_sources(table) == (
+        "training images: city 1 in 1 places, city (2) 1 in 1 places, city (3) 1 in 1 places; "
+        "validated on city"
+    )
+    assert describe_sources(load_training_data(folders[:1])) == ""
 
 
 def test_what_is_left_out_is_named_in_full(tmp_path: Path) -> None:
@@ -163,3 +173,60 @@ def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     one, two = write(tmp_path / "one", DAY, *VAL), write(tmp_path / "two", NIGHT)
     monkeypatch.chdir(tmp_path)
     assert load_training_data(["one", f".{os.sep}two"]).equals(load_training_data([one, two]))
+
+
+def write_city(root: Path, positions_m: np.ndarray, zone: str = "10N") -> str:
+    """Write a manifest without splits."""
+    root.mkdir()
+    rows = [f"{i}.jpg,{east:.2f},{north:.2f},{zone}" for i, (east, north) in enumerate(positions_m)]
+    (root / "manifest.csv").write_text("\n".join(["path,east,north,utm_zone", *rows]))
+    for i in range(len(rows)):
+        (root / f"{i}.jpg").write_bytes(b"not decoded here")
+    return str(root)
+
+
+def positions(table: pa.Table, split: str) -> np.ndarray:
+    rows = table.filter(pc.equal(table["split"], split))
+    return np.column_stack([rows["east_m"], rows["north_m"]])
+
+
+def test_nothing_is_trained_on_where_it_is_validated(tmp_path: Path) -> None:
+    """A synthetic night of a city, whose images split otherwise than those of the day."""
+    rng = np.random.default_rng(0)
+    blocks = [(553020 + 100 * (i % 6), 4175220 + 100 * (i // 6)) for i in range(30)]
+    places = np.repeat(np.array(blocks, float), 4, axis=0) + rng.uniform(0, 5, (120, 2))
+    day = write_city(tmp_path / "day", places)
+    alone = load_training_data([day])
+    for zone in ("10N", "10", ""):
+        night = write_city(tmp_path / f"night{zone}", places[::4], zone)
+        table = load_training_data([day, night])
+        val = positions(table, "val")
+        assert np.array_equal(val, positions(alone, "val")) and len(val) == 24
+        assert not any(map(len, positives_within(val, positions(table, "train"), 25)))
+        (near,) = (paths for why, paths in left_out(table).items() if why.startswith("near the va"))
+        assert all(Path(path).parent == Path(night) and Path(path).is_file() for path in near)
+        assert len(near) + len(positions(table, "train")) - 96 == len(
+            positions(load_manifest(night), "train")
+        )
+        assert describe_near_validation(table) == (
+            f"{len(near)} training images left out: within 25 m, "
+            f"near the validation images of {day}"
+        )
+    other = write_city(tmp_path / "other", places[::4], "11N")
+    assert describe_near_validation(load_training_data([day, other])) == ""
+    assert describe_near_validation(alone) == ""
+
+
+def test_with_val_every_set_keeps_its_distance(tmp_path: Path) -> None:
+    near, far = DAY.replace("4175258.88", "4175283.88"), DAY.replace("4175258.88", "4175283.89")
+    scored = write(tmp_path / "scored", *(name.replace("0553103", "0553003") for name in VAL))
+    city = write(tmp_path / "city", near, far)
+    table = load_training_data([city], scored)
+    assert table["path"].to_pylist()[0] == f"{city}/{far}" and table.num_rows == 3
+    assert left_out(table) == {f"near the validation images of {scored}": [near]}
+    assert describe_near_validation(table).startswith("1 training image left out: within 25 m")
+    (tmp_path / "city" / far).unlink()
+    for data in ([city], [city, write(tmp_path / "gsv", GSV)]):
+        with pytest.raises(UserError, match="all its 1 training images are within 25 m") as caught:
+            load_training_data(data, scored)
+        assert "\n" not in str(caught.value)

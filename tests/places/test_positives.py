@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vgray.errors import UserError
 from vgray.places import positives_within, require_one_zone
 from vgray.places.filenames import parse_vpr_name
+from vgray.places.positives import may_be_one_zone
 
 points = st.lists(st.tuples(st.integers(-60, 60), st.integers(-60, 60)), max_size=30)
 
@@ -82,3 +83,21 @@ def test_san_francisco_xs_val(reference: Path) -> None:
     counts = [len(rows) for rows in positives_within(*positions.values(), 25)]
     assert min(counts) > 0
     assert np.mean(counts) == pytest.approx(9.2989, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "comparable"),
+    [
+        ("10N", "10N", True),
+        ("10", "10N", True),
+        ("10S", "10", True),
+        ("", "10N", True),
+        ("", "", True),
+        ("10N", "10S", False),
+        ("10N", "11N", False),
+        ("1N", "11N", False),
+        ("10", "11N", False),
+    ],
+)
+def test_zones_whose_metres_may_be_compared(one: str, other: str, comparable: bool) -> None:
+    assert may_be_one_zone(one, other) is may_be_one_zone(other, one) is comparable

@@ -96,6 +96,18 @@ def test_equal_settings_are_rarely_told_apart(noise: float, seeds: int) -> None:
     assert missed == rejected
 
 
+@pytest.mark.parametrize("others", [2, 3])
+def test_a_single_seed_is_not_told_apart_by_the_luck_of_the_others(others: int) -> None:
+    rng = np.random.default_rng(others)
+    rejected, worlds = 0, 500
+    for _ in range(worlds):
+        chance = rng.beta(2, 1, 1000)
+        rejected += compare_repeats(
+            _trained(rng, chance, 1, 0.08), _trained(rng, chance, others, 0.08)
+        ).is_certain
+    assert rejected <= 0.06 * worlds
+
+
 def test_a_large_difference_is_found() -> None:
     rng = np.random.default_rng(0)
     found = 0

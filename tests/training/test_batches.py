@@ -29,6 +29,7 @@ def test_batches_of_places(squares: TrainingData, tiny: Recipe) -> None:
     assert batch.labels.tolist() == batch.groups.tolist() == places
     assert np.unique(batch.labels, return_counts=True)[1].tolist() == [4] * 8
     assert batches.metrics() == {}
+    assert batches.describe_cut() == ""
 
 
 def test_too_few_places_for_a_batch_are_said(squares: TrainingData, tiny: Recipe) -> None:
@@ -53,6 +54,7 @@ def test_batches_of_tuples(squares: TrainingData, tiny: Recipe) -> None:
         assert (places[:, 0] == places[:, 1]).all()
         assert (places[:, :1] != places[:, 2:]).all()
     assert batches.metrics()["num_tuples"] == 48
+    assert batches.describe_cut().startswith("cut down to the data: queries_per_epoch 5000 to 48")
 
 
 def test_hphn_has_one_more_negative(squares: TrainingData, tiny: Recipe) -> None:

@@ -57,9 +57,49 @@ def test_a_miner_that_keeps_nothing_gives_zero(loss: str, miner: str) -> None:
     # Two places as far from one another as can be, each of one point: nothing violates anything.
     descriptors = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0]]).requires_grad_()
     made = compute_loss(LOSSES[loss](), MINERS[miner](), descriptors, torch.tensor([0, 0, 1, 1]))
-    assert made.kept == 0
+    assert made.kept and not any(made.kept.values())
     assert made.value.item() == 0
     assert torch.equal(gradient(made.value, descriptors), torch.zeros(4, 2))
+
+
+def at(*degrees: float) -> Tensor:
+    angles = torch.tensor(degrees, dtype=torch.float64).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], dim=1).requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("miner", "settings", "kept"),
+    [
+        ("multi_similarity", {"epsilon": 0.0}, {"positives": 1, "negatives": 1}),
+        ("triplet_margin", {"margin": 0.0}, {"triplets": 1}),
+    ],
+)
+def test_one_pair_of_each_kind_counts(miner: str, settings: dict, kept: dict) -> None:
+    # Two places of two images; only the second is nearer to the other place than to its own.
+    labels = torch.tensor([0, 0, 1, 1])
+    seen = set()
+    for name in OF_PLACES:
+        descriptors = at(0, 40, 75, 95)
+        made = compute_loss(LOSSES[name](), MINERS[miner](**settings), descriptors, labels)
+        assert made.kept == kept
+        assert made.value > 0, name
+        assert gradient(made.value, descriptors).any(), name
+        seen.add(name)
+    assert len(seen) == 12
+
+
+@pytest.mark.parametrize("positives", [0, 1])
+@pytest.mark.parametrize("negatives", [0, 1])
+def test_contrastive_of_single_pairs(positives: int, negatives: int) -> None:
+    first, second, third = torch.tensor([0]), torch.tensor([1]), torch.tensor([2])
+    rows = (first[:positives], second[:positives], first[:negatives], third[:negatives])
+    descriptors = at(0, 40, 45)
+    made = compute_loss(
+        LOSSES["contrastive"](), lambda x, y: rows, descriptors, torch.tensor([0, 0, 1])
+    )
+    assert made.kept == {"positives": positives, "negatives": negatives}
+    near, far = (descriptors[1:] - descriptors[0]).norm(dim=1).tolist()
+    assert made.value.item() == pytest.approx(positives * near + negatives * (1 - far))
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -90,7 +90,7 @@ def wave() -> Tensor:
     return torch.sin(0.61 * torch.arange(96, dtype=torch.float64)).reshape(12, 8)
 
 
-def of_places(loss_key: str, miner_key: str, descriptors: Tensor) -> tuple[float, int | None]:
+def of_places(loss_key: str, miner_key: str, descriptors: Tensor) -> tuple[float, dict[str, int]]:
     loss, loss_settings = LOSS_SETTINGS[loss_key]
     miner, miner_settings = MINER_SETTINGS[miner_key]
     made = compute_loss(
@@ -126,8 +126,8 @@ def test_losses_of_places(loss: str, normalised: bool) -> None:
     for miner, expected in zip(MINER_SETTINGS, EXPECTED[loss], strict=True):
         value, kept = of_places(loss, miner, descriptors)
         assert value == pytest.approx(expected, abs=1e-6), miner
-        counts = KEPT.get(miner)
-        assert kept == (counts and (counts[0] if len(counts) == 3 else counts[0] + counts[2]))
+        counts = KEPT.get(miner, [])
+        assert list(kept.values()) == (counts[::2] if len(counts) == 4 else counts[:1]), miner
 
 
 def test_losses_of_tuples() -> None:

@@ -103,7 +103,7 @@ def test_no_miner_is_asked() -> None:
         raise AssertionError
 
     made = compute_loss(LOSSES["triplet"](), miner, randn(7), torch.arange(7), SHAPE)
-    assert made.kept is None
+    assert made.kept == {}
 
 
 @pytest.mark.parametrize(

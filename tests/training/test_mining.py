@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vgray.places.train_split import TrainSplit
+from vgray.places.tuples import described_per_epoch, find_candidates
 from vgray.recipe.losses import (
     FullMining,
     Mining,
@@ -55,6 +56,18 @@ def make_city(
         is_night=is_query & (rng.random(size) < 0.5),
         is_sideways=is_query,
     )
+
+
+def most_described(data: TrainSplit, made: Mining) -> int:
+    assert not isinstance(made, NoMining)
+    candidates = find_candidates(
+        data.positions_m,
+        data.is_query,
+        data.is_database,
+        positive_distance_m=made.train_positive_distance_m,
+        soft_distance_m=made.soft_positive_distance_m,
+    )
+    return described_per_epoch(candidates, made)
 
 
 class Describer:
@@ -309,8 +322,11 @@ def test_what_is_larger_than_the_data_is_cut_down(
     assert miner.negatives == negatives
     (message,) = caplog.messages
     assert "1 queries with no positive within 10 m" in message
-    assert f"negatives 10 to {negatives}, queries_per_epoch 5000 to 3" in message
-    assert ("pool_size 1000 to 5" in message) == (name != "random")
+    pool = "" if name == "random" else ", pool_size 1000 to 5"
+    assert miner.describe_cut() == (
+        f"cut down to the data: negatives 10 to {negatives}, queries_per_epoch 5000 to 3, "
+        f"cache_refresh_rate 1000 to 3{pool}"
+    )
     (batch,) = miner.epoch(1, Describer(9))
     tuples = batch.reshape(3, -1)
     assert sorted(tuples[:, 0].tolist()) == [0, 1, 2]
@@ -320,13 +336,50 @@ def test_what_is_larger_than_the_data_is_cut_down(
     assert miner.metrics()["dropped_queries"] == 1
 
 
+@pytest.mark.parametrize("name", MININGS)
+def test_what_fits_the_data_is_not_cut(name: str) -> None:
+    data = make_city()
+    sizes = {"pool_size": 9, "queries_per_epoch": 5, "cache_refresh_rate": 5}
+    miner = TupleMiner(mining(name, **sizes), data, seed=0)
+    assert miner.negatives == SMALL["negatives"]
+    assert miner.describe_cut() == ""
+
+
+@pytest.mark.parametrize("name", MININGS)
+def test_a_query_with_few_negatives_repeats_its_own_and_cuts_no_other(name: str) -> None:
+    # All but one of the database are near the first query; none but one near the others.
+    data = line([0, 500, 500], [0, 5, 6, 7, 8, 500])
+    miner = TupleMiner(mining(name, negatives=9, pool_size=6), data, seed=0)
+    assert miner.negatives == 5
+    assert "negatives 9 to 5" in miner.describe_cut()
+    assert miner.describe_cut().endswith("queries that repeat negatives, having fewer than 5: 1")
+    describe = Describer(9)
+    found = {query: rest for query, _, *rest in tuples_of(miner, 1, describe)}
+    assert found.keys() == {0, 1, 2}
+    assert found[0] == [8] * 5
+    assert sorted(found[1]) == sorted(found[2]) == [3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("name", ["partial", "full", "msls_weighted"])
+def test_repeated_negatives_begin_with_the_hardest(name: str) -> None:
+    data = line([0, 500], [0, 5, 6, 500, 501])
+    miner = TupleMiner(mining(name, negatives=3, pool_size=5), data, seed=0)
+    describe = Describer(7)
+    found = {query: rest for query, _, *rest in tuples_of(miner, 1, describe)}
+    first, second = in_order(np.array([5, 6]), describe.distances(0, np.array([5, 6])))
+    assert found[0] == [first, second, first]
+    three = np.array([2, 3, 4])
+    assert found[1] == in_order(three, describe.distances(1, three))
+
+
 @pytest.mark.parametrize(
     ("name", "most"), [("random", 6), ("partial", 11), ("full", 27), ("msls_weighted", 11)]
 )
 def test_described_images_are_foreseen(name: str, most: int) -> None:
     data = line([0, 100, 200], [*range(0, 9000, 100)])
-    miner = TupleMiner(mining(name, pool_size=5, negatives=2), data, seed=0)
-    assert miner.described_per_epoch == most
+    made = mining(name, pool_size=5, negatives=2)
+    miner = TupleMiner(made, data, seed=0)
+    assert most_described(data, made) == most
     describe = Describer(93)
     for epoch in (1, 2, 3):
         list(miner.epoch(epoch, describe))
@@ -393,16 +446,35 @@ def test_invariants(
             far = rest[positives:]
             assert (gaps(data, query, np.array(far)) > 25).all()
             chosen = far[: miner.negatives]
-            assert len(set(chosen)) == len(chosen) == miner.negatives <= negatives
+            assert len(chosen) == miner.negatives <= negatives
+            there_are = (gaps(data, query, np.flatnonzero(data.is_database)) > 25).sum()
+            assert len(set(chosen)) == min(miner.negatives, there_are)
             seen += 1
     metrics = miner.metrics()
     assert seen == 2 * metrics["num_tuples"] == 2 * min(20, miner.num_queries)
     assert metrics["dropped_queries"] == 15 - miner.num_queries
     sizes = [len(rows) for rows in describe.calls]
-    assert sum(sizes) <= 2 * miner.described_per_epoch
-    database = [data.is_database[rows].sum() for rows in describe.calls[len(sizes) // 2 :]]
-    assert metrics["mining_pool"] == pytest.approx(np.mean(database))
+    last = sizes[len(sizes) // 2 :]
+    assert metrics["mining_described"] == sum(last) <= most_described(data, made)
+    expected = {"random": 0, "partial": min(pool, 30), "msls_weighted": min(pool, 30)}
+    if name in expected:
+        assert metrics["mining_pool"] == expected[name]
+    else:
+        assert 0 < metrics["mining_pool"] <= min(pool + miner.negatives, 30)
     assert metrics["mining_seconds"] > 0
+
+
+def test_the_pool_of_full_mining_is_that_of_a_query() -> None:
+    # Each of 40 places has a query, of whose 39 negatives 6 are drawn and 2 remembered.
+    data = line([*range(0, 4000, 100)], [*range(0, 4000, 100)])
+    sizes_of = {"pool_size": 6, "negatives": 2, "queries_per_epoch": 40, "cache_refresh_rate": 40}
+    miner = TupleMiner(mining("full", **sizes_of), data, seed=0)
+    sizes = []
+    for epoch in (1, 2):
+        list(miner.epoch(epoch, Describer(80)))
+        sizes.append(miner.metrics()["mining_pool"])
+    assert sizes[0] == 6
+    assert 7 < sizes[1] < 8  # some of the remembered are drawn again
 
 
 def test_refuses(squares: TrainingData) -> None:

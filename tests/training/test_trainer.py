@@ -72,7 +72,7 @@ def test_metrics_and_checkpoints_of_a_training(
         assert metrics["lr"] == tiny.optimizer.lr
         assert metrics["peak_memory_mb"] > 0
         assert metrics["threads"] == 1
-        assert metrics["kept_per_batch"] > 0
+        assert metrics["kept_positives"] > 0 and metrics["kept_negatives"] > 0
         assert all(isinstance(value, int | float) for value in metrics.values())
     assert "seconds_to_first_step" in history[0]
     best = max(history, key=lambda m: (m["recall@1"], -m["epoch"]))["epoch"]
@@ -221,8 +221,21 @@ def test_a_training_on_tuples_tells_of_its_mining(
         assert metrics["dropped_queries"] == 0
         assert 0 <= metrics["violating_tuples"] <= 100
         assert 0 < metrics["mining_seconds"] < metrics["seconds"]
-        assert 20 < metrics["mining_pool"] <= 72
-        assert "kept_per_batch" not in metrics
+        assert 10 <= metrics["mining_pool"] <= 10 + 3
+        assert 2 * 20 < metrics["mining_described"] <= 24 + 2 * 72
+        assert not any(key.startswith("kept") for key in metrics)
+        assert "note" not in metrics
+
+
+def test_what_is_cut_down_to_the_data_is_said_once(
+    tmp_path: Path, tiny: Recipe, squares: TrainingData
+) -> None:
+    recipe = tiny.with_settings({**TUPLES, "mining.pool_size": 1000, "epochs": 2})
+    begun = train(recipe, squares, tmp_path, device="cpu")
+    assert next(begun)["note"] == "cut down to the data: pool_size 1000 to 72"
+    begun.close()
+    first, second = train(recipe, squares, tmp_path, device="cpu")
+    assert "note" in first and "note" not in second
 
 
 @pytest.mark.parametrize("loss", ["multi_similarity", "solar", "hphn"])
@@ -234,17 +247,6 @@ def test_every_kind_of_loss_trains_on_tuples(
     )
     (metrics,) = train(recipe, squares, tmp_path, device="cpu")
     assert metrics["loss"] > 0
-
-
-def test_a_miner_that_keeps_nothing_is_said_once(
-    tmp_path: Path, tiny: Recipe, squares: TrainingData
-) -> None:
-    nothing = {"miner.name": "pair_margin", "miner.pos_margin": 2.0, "miner.neg_margin": 0.0}
-    history = list(train(tiny.with_settings(nothing), squares, tmp_path, device="cpu"))
-    assert [metrics["kept_per_batch"] for metrics in history] == [0] * 4
-    assert [metrics["loss"] for metrics in history] == [0] * 4
-    assert "the miner pair_margin kept nothing in any batch" in history[0]["warning"]
-    assert not any("warning" in metrics for metrics in history[1:])
 
 
 def test_the_seed_decides(tmp_path: Path, tiny: Recipe, squares: TrainingData) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vgray.errors import UserError
 from vgray.models.aggregators import CRN
+from vgray.models.backbones import build_backbone
 from vgray.models.backbones.transformer import Embedding, resize_positions
 from vgray.models.checkpoint import METRICS, MODEL, RECIPE, read_metrics
 from vgray.models.network import Network
@@ -28,12 +29,17 @@ _REWEIGHTING = "aggregator.crn."
 class InitialWeights(NamedTuple):
     """What a network took from a checkpoint beside the backbone, which it always takes."""
 
+    checkpoint: str
     attention: bool
     aggregator: bool
     """Of a CRN: at least its clusters."""
     projection: bool
-    anew: tuple[str, ...]
-    """What starts anew and why, in a few words each."""
+    notes: tuple[str, ...]
+    """What starts elsewhere, and what of the checkpoint is not taken; with the reasons."""
+
+    def describe(self) -> str | None:
+        """Return the notes as one line; None if both have the same parts."""
+        return f"init_from {self.checkpoint}: {'; '.join(self.notes)}" if self.notes else None
 
 
 class _Saved(NamedTuple):
@@ -49,7 +55,8 @@ def ensure_network(recipe: Recipe) -> InitialWeights | None:
 
     Called once before anything starts, so that workers find the weights on disk, and what is wrong
     with them, or only a model of timm can tell, is refused before any worker begins. With
-    ``init_from`` nothing is downloaded, and what the network takes of that checkpoint is returned.
+    ``init_from`` weights are downloaded only for blocks that the checkpoint lacks, and what the
+    network takes of it is returned.
 
     Raises:
         UserError: the weights cannot be had or do not fit, or the parts do not fit.
@@ -62,8 +69,10 @@ def load_initial(network: Network, checkpoint: str | Path) -> InitialWeights:
     """Copy the weights of a trained model into a new network, as far as both have the same parts.
 
     The backbone must be the same one; other numbers of cropped blocks and another image size will
-    do. Attention, aggregator and projection are taken whole or not at all, but that a CRN takes the
-    clusters of a NetVLAD, as it is published. What is not taken is logged and keeps its values.
+    do. Blocks that the checkpoint lacks have the weights of ``backbone.weights``, or learn from
+    random ones. Attention, aggregator and projection are taken whole or not at all, but that a CRN
+    takes the clusters of a NetVLAD, as it is published. What is not taken is logged and keeps its
+    values.
 
     Args:
         network: new, on any device; written to.
@@ -71,34 +80,72 @@ def load_initial(network: Network, checkpoint: str | Path) -> InitialWeights:
             then must be cropped alike. No pickle is read.
 
     Raises:
-        UserError: the checkpoint is missing or damaged, or its backbone is another one.
+        UserError: the checkpoint is missing or damaged, its backbone is another one, or it lacks
+            blocks that would stay random, or whose weights cannot be had.
     """
     saved = _read(Path(checkpoint).expanduser())
     ours = network.state_dict()
     _fit_positions(network, saved)
     take, missing = _of_backbone(network.recipe, ours, saved)
-    anew = [f"{some(missing)} (missing there)"] if missing else []
+    others = _others(network, missing, saved.what) if missing else {}
+    notes = []
+    if missing:
+        how = f"backbone.weights={network.recipe.backbone.weights}" if others else "random values"
+        notes.append(f"{some(missing)} (missing there) start from {how}")
     taken = {}
     for part in ("attention", "aggregator", "projection"):
         names = [name for name in ours if name.startswith(f"{part}.")]
         if part == "aggregator" and isinstance(network.aggregator, CRN):
             new = [name for name in names if name.startswith(_REWEIGHTING)]
             if not saved.state.keys() & set(new):
-                anew.append("the reweighting of aggregator crn (missing there)")
+                notes.append("the reweighting of aggregator crn (missing there) starts anew")
                 names = [name for name in names if name not in new]
         misfit = next((name for name in names if not _fits(name, ours, saved)), None)
         taken[part] = bool(names) and misfit is None
-        if misfit is None:
-            take += names
+        unused = [name for name in saved.state if name.startswith(f"{part}.") and name not in ours]
+        if misfit is not None:
+            reason = _methods(part, network.recipe, saved) or _difference(misfit, ours, saved)
+            notes.append(f"{part} ({reason}) starts anew")
         else:
-            anew.append(f"{part} ({_reason(part, misfit, network.recipe, ours, saved)})")
+            take += names
+            if unused:
+                reason = _methods(part, network.recipe, saved) or "not in the recipe"
+                notes.append(f"{some(unused)} ({reason}) not taken")
     require_finite({name: saved.state[name] for name in take}, saved.what)
     with torch.no_grad():
+        for name, tensor in others.items():
+            ours[name].copy_(tensor)
         for name in take:
             ours[name].copy_(saved.state[name])
-    if anew:
-        logger.info("init_from %s: what starts anew: %s", checkpoint, "; ".join(anew))
-    return InitialWeights(**taken, anew=tuple(anew))
+    initial = InitialWeights(str(checkpoint), **taken, notes=tuple(notes))
+    if notes:
+        logger.info(initial.describe())
+    return initial
+
+
+def _others(network: Network, missing: list[str], what: str) -> dict[str, Tensor]:
+    """Return what a checkpoint lacks as ``backbone.weights`` has it; nothing if that is none.
+
+    Raises:
+        UserError: the weights cannot be had, or there are none and some of it would never learn.
+    """
+    recipe = network.recipe
+    settings = recipe.backbone
+    if settings.weights != "none":
+        backbone = build_backbone(
+            settings.name, image_size=recipe.image_size, **settings.arguments()
+        ).state_dict()
+        return {name: backbone[name.removeprefix("backbone.")] for name in missing}
+    learns = {name for name, p in network.named_parameters() if p.requires_grad}
+    parameters = {name for name, _ in network.named_parameters()}
+    frozen = [name for name in missing if name in parameters - learns]
+    if frozen:
+        raise UserError(
+            f"{what}: lacks {some(frozen)}, which would stay random with backbone.weights none and "
+            f"backbone.train_from {settings.train_from}; give backbone.weights=pretrained, or a "
+            "backbone.train_from with which they learn"
+        )
+    return {}
 
 
 def _read(path: Path) -> _Saved:
@@ -178,16 +225,22 @@ def _fits(name: str, ours: Mapping[str, Tensor], saved: _Saved) -> bool:
     return name in saved.state and saved.state[name].shape == ours[name].shape
 
 
-def _reason(
-    part: str, misfit: str, recipe: Recipe, ours: Mapping[str, Tensor], saved: _Saved
-) -> str:
-    """Say what keeps a part from being taken."""
-    here = getattr(getattr(recipe, part), "name", "one")
-    if saved.recipe is not None:
-        there = getattr(getattr(saved.recipe, part), "name", "none")
-        if part != "projection" and here != there:
-            return f"{here} here, {there} there"
-    if misfit not in saved.state:
-        return f"{misfit} is missing there"
-    shapes = tuple(ours[misfit].shape), tuple(saved.state[misfit].shape)
-    return f"{misfit} is {shapes[0]} here, {shapes[1]} there"
+def _methods(part: str, recipe: Recipe, saved: _Saved) -> str:
+    """Say which methods a part is of, if they are two."""
+    if saved.recipe is None:
+        return ""
+    here, there = (_method(part, each) for each in (recipe, saved.recipe))
+    return f"{here} here, {there} there" if here != there else ""
+
+
+def _method(part: str, recipe: Recipe) -> str:
+    settings = getattr(recipe, part)
+    return getattr(settings, "name", "none" if settings is None else "one")
+
+
+def _difference(name: str, ours: Mapping[str, Tensor], saved: _Saved) -> str:
+    """Say what keeps a tensor from being taken."""
+    if name not in saved.state:
+        return f"{name} is missing there"
+    shapes = tuple(ours[name].shape), tuple(saved.state[name].shape)
+    return f"{name} is {shapes[0]} here, {shapes[1]} there"

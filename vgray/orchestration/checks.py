@@ -79,27 +79,32 @@ def refuse_fixed_nowhere(
             raise UserError(f"--set {path}: nothing in --space {space} has it{hint}")
 
 
-def ensure_networks(recipes: Sequence[Recipe]) -> None:
+def ensure_networks(recipes: Sequence[Recipe]) -> list[str]:
     """Make sure, once for each of the backbones, that it exists and its weights fit.
 
-    What fits a model of timm only timm knows, so of those each aggregator is tried.
+    What fits a model of timm only timm knows, so of those each aggregator is tried, and so it is
+    where training starts from a checkpoint.
+
+    Returns:
+        What the networks do not take from the checkpoint, a line for each that differs.
 
     Raises:
         UserError: a model of timm does not exist; weights cannot be had or are another network's.
     """
     # The least cropped one needs the most of a file.
     recipes = sorted(recipes, key=lambda recipe: recipe.backbone.crop_last, reverse=True)
-    kinds: dict[tuple[str, str, str | None], Recipe] = {}
+    kinds: dict[tuple[str, str, str], Recipe] = {}
     for recipe in recipes:
         name, weights = recipe.backbone.name, recipe.backbone.weights
-        of_timm = name.startswith("timm/")
-        if of_timm or weights != "none" or recipe.init_from is not None:
-            kinds[name, weights, recipe.aggregator.name if of_timm else None] = recipe
+        of_each = name.startswith("timm/") or recipe.init_from is not None
+        if of_each or weights != "none":
+            kinds[name, weights, recipe.aggregator.name if of_each else ""] = recipe
+    notes: list[str] = []
     for (name, weights, _), recipe in kinds.items():
         from vgray.models import ensure_network
 
         try:
-            ensure_network(recipe)
+            initial = ensure_network(recipe)
         except UserError as error:
             if len(kinds) == 1 or weights == "none" or recipe.init_from is not None:
                 raise
@@ -107,6 +112,10 @@ def ensure_networks(recipes: Sequence[Recipe]) -> None:
                 f"backbone {name}: {error}; or start every backbone from random weights: "
                 "--set backbone.weights=none"
             ) from None
+        note = initial.describe() if initial is not None else None
+        if note is not None and note not in notes:
+            notes.append(note)
+    return notes
 
 
 def require_data(

@@ -1,17 +1,16 @@
 """How many images an epoch of a recipe trains on and describes."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vgray.places import num_training_queries, steps_per_epoch
+from vgray.places import TrainSplit, steps_per_epoch
+from vgray.places.tuples import described_per_epoch, find_candidates
 from vgray.recipe import Recipe
-from vgray.recipe.losses import HPHN, FullMining, Mining, NoMining, RandomMining
+from vgray.recipe.losses import HPHN, NoMining
 
 
 class EpochImages(NamedTuple):
@@ -53,21 +52,15 @@ def _images(table: pa.Table, recipe: Recipe, readable: NDArray[np.bool_] | None)
     steps, mining = steps_per_epoch(table, recipe, readable), recipe.mining
     if isinstance(mining, NoMining):
         return EpochImages(steps, steps * recipe.batch.places * recipe.batch.images_per_place, 0)
-    num_queries = num_training_queries(table, recipe, readable).used
-    num_tuples = min(num_queries, mining.queries_per_epoch)
+    train = TrainSplit.of(table, readable)
+    candidates = find_candidates(
+        train.positions_m,
+        train.is_query,
+        train.is_database,
+        positive_distance_m=mining.train_positive_distance_m,
+        soft_distance_m=mining.soft_positive_distance_m,
+    )
+    num_tuples = min(len(candidates.query_rows), mining.queries_per_epoch)
     per_tuple = 1 + mining.positives + mining.negatives + isinstance(recipe.loss, HPHN)
-    is_database = pc.and_(pc.equal(table["split"], "train"), pc.equal(table["role"], "database"))
-    num_database: int = pc.sum(is_database).as_py() or 0
-    return EpochImages(steps, num_tuples * per_tuple, _mined(mining, num_tuples, num_database))
-
-
-def _mined(mining: Mining, num_tuples: int, num_database: int) -> int:
-    """Return the images that are described: of each refresh its queries and, at most, the rest."""
-    if isinstance(mining, NoMining):
-        return 0
-    refresh = min(mining.cache_refresh_rate, num_tuples)
-    pool = 0 if isinstance(mining, RandomMining) else mining.pool_size
-    if isinstance(mining, FullMining):
-        pool *= refresh
-    per_refresh = refresh + min(refresh * mining.positives + pool, num_database)
-    return math.ceil(num_tuples / refresh) * per_refresh
+    mined = described_per_epoch(candidates, mining)
+    return EpochImages(steps, num_tuples * per_tuple, mined)

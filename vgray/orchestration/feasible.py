@@ -15,7 +15,8 @@ from vgray.orchestration.probes import (
     probe_at,
     ways_around,
 )
-from vgray.orchestration.spaces import SearchSpace, is_branching
+from vgray.orchestration.recipe_trial import is_branching
+from vgray.orchestration.spaces import SearchSpace
 from vgray.recipe import Recipe, is_misfit
 
 # Ways walked in vain before it is asked whether two choices alone exclude each other.

@@ -3,12 +3,14 @@
 The recall by which a search ranks its trials is that of one seed each, and the highest of many is
 high by luck too. So the best settings are trained to full length with other seeds, as trials of the
 same study, and are ranked by the mean of those. What is there and what is missing follows from the
-study at any time: nothing else is kept, so a sweep may be killed anywhere in between.
+study at any time: nothing else is kept, so a sweep may be killed anywhere in between. Each keeps
+which settings were then to be repeated, and how often: where more are asked for of a run that has
+ended, what it found holds until they have ended too.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -19,12 +21,22 @@ from vgray.orchestration.report import METRIC
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What is to be repeated, and how often."""
+
+    settings: list[int]
+    """The numbers of the search's trials that have them."""
+    repeats: int
+
+
+@dataclass(frozen=True)
 class Repeat:
     """A training that a finalist still lacks."""
 
     trial: FrozenTrial
     """Of the search, whose setting it has."""
     seed: int
+    among: Choice
 
 
 def is_finalist(trial: FrozenTrial) -> bool:
@@ -35,9 +47,9 @@ def is_finalist(trial: FrozenTrial) -> bool:
 def choose_finalists(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
     """Return the trials whose settings are to be repeated, the best first.
 
-    They are ordered by their best recall@1, finished ones before those that were stopped: a stopped
-    one was the worse of those it was compared with, at an early epoch, so it comes in only where
-    too few have finished. Failed ones never do. Of equal recipes the best trial stands for all.
+    They are ordered by the recall@1 of their best epoch, finished ones and those that were stopped
+    alike, so the first is the best of the search. Failed ones are left out. Of equal recipes the
+    best trial stands for all.
 
     Args:
         trials: of the search.
@@ -45,12 +57,9 @@ def choose_finalists(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTr
     """
     ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     recalls = {trial.number: best[METRIC] for trial in ended if (best := best_epoch(trial))}
-    ranked = sorted(
-        (trial for trial in ended if trial.number in recalls),
-        key=lambda trial: (trial.state != TrialState.COMPLETE, -recalls[trial.number]),
-    )
     distinct: dict[str, FrozenTrial] = {}
-    for trial in ranked:
+    known = (trial for trial in ended if trial.number in recalls)
+    for trial in sorted(known, key=lambda trial: -recalls[trial.number]):
         distinct.setdefault(json.dumps(trial.user_attrs[studies.RECIPE], sort_keys=True), trial)
     return list(distinct.values())[:count]
 
@@ -69,8 +78,9 @@ def missing_repeats(study: optuna.Study, count: int, repeats: int) -> list[Repea
         if is_finalist(trial)
     }
     chosen = choose_finalists(studies.search_trials(study), count)
+    among = Choice([trial.number for trial in chosen], repeats)
     wanted = [
-        Repeat(trial, seed)
+        Repeat(trial, seed, among)
         for seeds in zip(*(repeat_seeds(trial, repeats) for trial in chosen), strict=True)
         for trial, seed in zip(chosen, seeds, strict=True)
     ]
@@ -110,6 +120,7 @@ def begin_repeat(study: optuna.Study, repeat: Repeat) -> optuna.Trial:
             state=TrialState.RUNNING,
             user_attrs={
                 studies.FINALIST_OF: repeat.trial.number,
+                studies.AMONG: asdict(repeat.among),
                 studies.SETTINGS: attributes[studies.SETTINGS],
                 studies.RECIPE: {**attributes[studies.RECIPE], "seed": repeat.seed},
             },

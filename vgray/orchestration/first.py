@@ -1,13 +1,16 @@
 """Which settings a sweep tries first, and how many trials that makes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vgray.errors import UserError
-from vgray.orchestration.grid import grid_settings, spread
+from vgray.orchestration.branches import LeftOut
+from vgray.orchestration.grid import grid_settings, num_settings, spread
+from vgray.orchestration.published import completed
 from vgray.orchestration.spaces import SearchSpace
-from vgray.recipe import Recipe
+from vgray.recipe import Recipe, is_misfit
+from vgray.settings import describe_settings
 
 if TYPE_CHECKING:
     from vgray.orchestration.plan import SweepOptions
@@ -22,6 +25,8 @@ class First(NamedTuple):
     num_published: int
     num_trials: int
     """Of the whole sweep."""
+    left_out: Sequence[LeftOut] = ()
+    """Published settings that do not fit the base recipe, where nothing is drawn."""
 
 
 def settings_tried_first(
@@ -42,19 +47,44 @@ def settings_tried_first(
     def is_new(setting: Mapping[str, Any]) -> bool:
         return warm_start is None or not warm_start.has_tried(space.recipe(base, setting))
 
-    published = [setting for setting in space.published if is_new(setting)]
     if options.published_only:
-        if not published:
-            raise UserError(
-                f"--published-only: --space {space.name} has no published settings that fit; "
-                "leave it out"
-            )
-        return First(published, len(published), len(published))
+        return _published_only(space, base)
     if options.sampler == "grid":
         return _grid(options, space, base, warm_start)
+    published = [setting for setting in space.published if is_new(setting)]
     # At most half of the trials: a sweep that only repeats the literature searches nothing.
     published = published[: math.ceil(options.num_trials / 2)]
     return First(published, len(published), options.num_trials)
+
+
+def has_few_settings(options: "SweepOptions", space: SearchSpace, base: Recipe) -> bool:
+    """Return whether the space has no more settings than there are trials to draw.
+
+    Every other sampler than ``grid`` would then try some of them twice, to the same numbers.
+    """
+    is_drawn = options.sampler != "grid" and not options.published_only
+    return is_drawn and num_settings(space, base, options.num_trials) is not None
+
+
+def _published_only(space: SearchSpace, base: Recipe) -> First:
+    """Return the published settings with nothing left to draw; of one recipe the first."""
+    settings: dict[Recipe, Mapping[str, Any]] = {}
+    left_out = []
+    for setting in space.published:
+        try:
+            whole = completed(space, base, setting)
+        except UserError as error:
+            if not is_misfit(error):
+                raise
+            left_out.append(LeftOut(describe_settings(setting), str(error), 1))
+        else:
+            settings.setdefault(space.recipe(base, whole), whole)
+    if not settings:
+        raise UserError(
+            f"--published-only: --space {space.name} has no published settings that fit; leave it "
+            "out"
+        )
+    return First(list(settings.values()), len(settings), len(settings), left_out)
 
 
 def _grid(

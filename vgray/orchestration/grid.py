@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,10 @@ from vgray.orchestration.spaces import SearchSpace
 from vgray.recipe import Recipe, is_misfit
 
 MAX_SETTINGS = 10_000
+
+
+class _RangeError(UserError):
+    """A space draws from a range without steps."""
 
 
 class _GridTrial(optuna.trial.FixedTrial):
@@ -29,11 +34,13 @@ class _GridTrial(optuna.trial.FixedTrial):
     ) -> float:
         if step is None and low < high:
             path = re.sub(r"\[[^]]*\]", "", name)
-            raise UserError(
+            raise _RangeError(
                 f"--sampler grid: {path} is drawn from a range ({low:g}..{high:g}); give a finite "
                 "space, or tpe, random or gp"
             )
-        return low + (step or 0) * self._pick(int((high - low) / (step or 1) + 1e-8) + 1)
+        # As Optuna has them: in decimals, for 0.5 + 2 * 0.2 is a little more than 0.9.
+        first, last, width = (Decimal(str(value)) for value in (low, high, step or 1))
+        return float(first + self._pick(int((last - first) // width) + 1) * width)
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
@@ -79,6 +86,23 @@ def grid_settings(space: SearchSpace, base: Recipe) -> list[Mapping[str, Any]]:
             if not is_misfit(error):
                 raise
     return list(settings.values())
+
+
+def num_settings(space: SearchSpace, base: Recipe, most: int) -> int | None:
+    """Return how many settings a finite space has; None of more than ``most``, or of ranges."""
+    recipes: set[Recipe] = set()
+    try:
+        for setting in islice(_walk(space), MAX_SETTINGS):
+            try:
+                recipes.add(space.recipe(base, setting))
+            except UserError as error:
+                if not is_misfit(error):
+                    raise
+            if len(recipes) > most:
+                return None
+    except _RangeError:
+        return None
+    return len(recipes)
 
 
 def _walk(space: SearchSpace) -> Iterator[dict[str, Any]]:

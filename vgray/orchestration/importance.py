@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,8 @@ def find_importances(run: RunFolder) -> Importances:
 
     Trials that were stopped early count as well: all are compared at the last epoch that all have
     reached. Finalists, and trials of an earlier run, do not count. What a published setting has
-    outside the ranges of the space is no value of a parameter.
+    outside the ranges of the space is no value of a parameter, and a parameter that a single trial
+    drew is left out: there is nothing to compare it with.
 
     Source: "Conditional PED-ANOVA: Hyperparameter Importance in Hierarchical & Dynamic Search
     Spaces" (2026), as Optuna implements it.
@@ -150,12 +152,18 @@ def _study_of(trials: Sequence[FrozenTrial], values: Sequence[float]) -> optuna.
 
 def _percents(study: optuna.Study, quantile: float) -> dict[str, float]:
     """Return the percentage of each parameter that more than one trial drew."""
+    drawn = Counter(
+        name
+        for trial in study.get_trials(deepcopy=False)
+        for name in {_plain(name) for name in trial.params}
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study)
     merged: dict[str, float] = {}
     for name, value in found.items():
-        merged[_plain(name)] = merged.get(_plain(name), 0.0) + value
+        if drawn[_plain(name)] > 1:
+            merged[_plain(name)] = merged.get(_plain(name), 0.0) + value
     total = sum(merged.values())
     return {name: 100 * value / total for name, value in merged.items()} if total else {}
 

@@ -28,8 +28,9 @@ from vgray.orchestration.checks import (
 )
 from vgray.orchestration.epoch_images import EpochImages, images_per_epoch
 from vgray.orchestration.feasible import Feasible
-from vgray.orchestration.first import settings_tried_first
-from vgray.orchestration.probes import MAX_WAYS, varied_paths
+from vgray.orchestration.first import has_few_settings, settings_tried_first
+from vgray.orchestration.notes import make_notes, sources
+from vgray.orchestration.probes import varied_paths
 from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.spaces import SearchSpace, load_space
 from vgray.orchestration.warm_start import WarmStart, read_warm_start, recorded_warm_start
@@ -50,6 +51,10 @@ StoreProgress = Callable[[ImageSize, int, int], None]
 SAMPLED_SETTINGS = 50
 # Of a large space, where each takes a hundred times as long.
 SAMPLED_OF_LARGE = 15
+
+
+# Of so many settings it is said what an epoch of theirs comes to: each may be another.
+_FIRST = 8
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,9 @@ class Plan:
     given: list[Mapping[str, Any]]
     """The settings that are tried first, in order: published ones, or the whole grid."""
     num_published: int
-    """How many of them are published; these come first."""
+    """How many of them are published; these come first. What they leave out is drawn."""
+    sources: list[str]
+    """What each of them is: ``published``, ``published, rest drawn`` or ``grid``."""
     warm_start: WarmStart | None
     """What is taken from an earlier run."""
     grace: int
@@ -143,6 +150,8 @@ class Plan:
     branches: list[Branch]
     branch_images: list[EpochImages]
     """Of an epoch of each branch's recipe."""
+    first_images: list[EpochImages]
+    """Of an epoch of each of the first settings."""
     left_out: list[LeftOut]
     notes: list[tuple[str, str]]
     """What else is worth saying, each with a title."""
@@ -193,6 +202,9 @@ def make_plan(
     count = SAMPLED_SETTINGS if found.are_all else SAMPLED_OF_LARGE
     sampled = sample_settings(space, base, count, options.seed)
     warm_start = _warm_start(options, space, resumed)
+    is_small = resumed is None and has_few_settings(options, space, base)
+    if is_small:
+        options = replace(options, sampler="grid", num_trials=0)
     first = settings_tried_first(options, space, base, warm_start)
     options = replace(options, num_trials=first.num_trials)
     if options.finalists > options.num_trials:
@@ -219,7 +231,7 @@ def make_plan(
             f"--warm-start {warm_start.name}: was run on other data than {options.data_text}, and "
             "recalls on two data sets cannot be compared; give the same --data and --val"
         )
-    ensure_networks(recipes)
+    initial = ensure_networks(recipes)
     sizes = {base.image_size}
     if "image_size" not in varied or any("image_size" in each.choices for each in found.kept):
         sizes = {recipe.image_size for recipe in certain}
@@ -231,12 +243,6 @@ def make_plan(
         stores[size] = open_store(manifest, size, progress=told)
         require_data_for(manifest, recipes, stores[size].readable)
     grace = grace_epochs(options.grace, base.epochs, recipes, manifest)
-    notes = []
-    if warm_start is not None:
-        notes.append(("warm start", warm_start.describe(options.sampler, base.epochs)))
-    if not found.are_all:
-        what = f"over {MAX_WAYS} ways through the choices: each choice was checked, not each way"
-        notes.append(("branches", what))
     return Plan(
         options=replace(options, grace=grace),
         space=space,
@@ -246,14 +252,28 @@ def make_plan(
         data_fingerprint=found_fingerprint,
         given=first.settings,
         num_published=first.num_published,
+        sources=sources(space, first.settings, first.num_published),
         warm_start=warm_start,
         grace=grace,
         num_validation_images=pc.sum(pc.equal(manifest["split"], "val")).as_py() or 0,
         settings=[*first.settings, *sampled],
         branches=found.kept,
         branch_images=images_per_epoch(manifest, [branch.recipe for branch in found.kept]),
-        left_out=found.left_out,
-        notes=notes,
+        first_images=images_per_epoch(
+            manifest, [feasible.recipe(each) for each in [*first.settings, *sampled][:_FIRST]]
+        ),
+        left_out=[*found.left_out, *first.left_out],
+        notes=make_notes(
+            manifest,
+            initial,
+            warm_start,
+            sampler=options.sampler,
+            base=base,
+            varied=varied,
+            all_ways=found.are_all,
+            tries_all=is_small,
+            published=first.settings if options.published_only else [],
+        ),
     )
 
 
@@ -262,7 +282,7 @@ def _warm_start(
 ) -> WarmStart | None:
     if options.warm_start is None:
         return None
-    recorded = recorded_warm_start(resumed) if resumed is not None else None
+    recorded = recorded_warm_start(resumed, space) if resumed is not None else None
     return recorded or read_warm_start(RunFolder(Path(options.warm_start)), space)
 
 

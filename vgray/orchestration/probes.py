@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import optuna
 
-from vgray.orchestration.spaces import RecipeTrial, SearchSpace, is_branching
+from vgray.orchestration.recipe_trial import RecipeTrial, is_branching
+from vgray.orchestration.spaces import SearchSpace
 
 # In the ranges: middle, low and high. What is valid at all three is taken to be so in between.
 PLACES = (0.5, 0.0, 1.0)

@@ -30,8 +30,8 @@ class TrialLine:
     status: str = "starting"
     has_begun: bool = False
     """Whether a process has worked on it since this sweep was started or resumed."""
-    has_warned: bool = False
-    """Whether a warning of its epochs was shown; one is enough."""
+    has_said: set[str] = field(default_factory=set)
+    """Of ``note`` and ``warning``, what was shown already."""
 
     @property
     def is_live(self) -> bool:
@@ -67,7 +67,7 @@ def trial_line(trial: FrozenTrial) -> TrialLine:
         low=best.get(f"{METRIC}_low"),
         high=best.get(f"{METRIC}_high"),
         status=status,
-        has_warned=any("warning" in metrics for metrics in trial_epochs(trial)),
+        has_said={key for metrics in trial_epochs(trial) for key in metrics},
     )
 
 
@@ -114,12 +114,12 @@ class Progress:
         return max(good, key=lambda line: line.best or 0.0, default=None)
 
     def finalists(self) -> list[tuple[int, list[float]]]:
-        """Return settings, by number, with their repeats' recalls; the highest mean first."""
+        """Return settings with their repeats' recalls: the most repeats first, then by mean."""
         recalls: dict[int, list[float]] = {}
         for line in self.lines.values():
             if line.finalist_of is not None and line.best is not None and line.status == "finished":
                 recalls.setdefault(line.finalist_of, []).append(line.best)
-        return sorted(recalls.items(), key=lambda each: -mean(each[1]))
+        return sorted(recalls.items(), key=lambda each: (-len(each[1]), -mean(each[1])))
 
     def live(self) -> list[TrialLine]:
         """Return the lines of the trials at work."""

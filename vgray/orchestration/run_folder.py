@@ -6,9 +6,11 @@
 ``finalists.json``  the finalists by the mean of their repeats, and how far the first is ahead
 ``study.journal``   the Optuna study, which the two tables are made from
 ``best/``           the best trial's best checkpoint
-``trials/``         each trial's checkpoints
+``trials/``         each trial's checkpoints, by its number
 ``skipped.csv``     the images that could not be read, with the reasons
 ``ray/``            Ray Tune's own state, which nothing reads
+
+Where a run was started from an earlier one, its numbers begin behind those of the earlier trials.
 """
 
 import contextlib
@@ -152,16 +154,13 @@ class RunFolder:
                 ) from None
             yield
 
-    def write_tables(
-        self, study: optuna.Study, *, running: bool, repeats: int = 0
-    ) -> BestTrial | None:
-        """Write both tables and ``best/`` from the study; returns the best trial so far.
+    def write_tables(self, study: optuna.Study, *, running: bool) -> BestTrial | None:
+        """Write the tables, the finalists and ``best/`` from the study; returns the best so far.
 
         Args:
             study: the run's study.
             running: whether the sweep goes on; a trial of the study that is not finished is then
                 running, and its checkpoints are not touched.
-            repeats: how often each finalist is to be trained.
         """
         trials = studies.latest_trials(study)
         epochs = [
@@ -174,17 +173,19 @@ class RunFolder:
             write_table(self.path / "epochs.parquet", epochs)
         if rows:
             write_table(self.path / "trials.parquet", rows)
-        best = best_of_sweep(trials, repeats)
+        self.write_finalists(study)
+        best = best_of_sweep(trials)
         if best and not (running and best.trial.state == TrialState.RUNNING):
             best = self._copy_best(best)
         return best
 
-    def write_finalists(self, study: optuna.Study, repeats: int) -> list[Standing]:
+    def write_finalists(self, study: optuna.Study) -> list[Standing]:
         """Write ``finalists.json``; returns the finalists, the best first, or none."""
-        ranked = rank_finalists(studies.latest_trials(study), repeats)
+        ranked = rank_finalists(studies.latest_trials(study))
         standings = compare_with_first(ranked, self.ranks)
         if standings:
             values = {
+                "repeats": standings[0].num_repeats,
                 "verdict": verdict(standings),
                 "finalists": [
                     {"rank": rank, **each.to_dict()} for rank, each in enumerate(standings, 1)

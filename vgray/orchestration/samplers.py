@@ -18,7 +18,8 @@ class SharedGPSampler(GPSampler):
 
     TPE draws what only some methods have, and everything until ten trials have finished. Trials
     that were stopped early teach the process nothing. As Optuna's, but trials without parameters
-    (published settings outside the ranges) are left aside: beside them nothing would be shared.
+    (published settings outside the ranges) are left aside: beside them nothing would be shared. So
+    are those of an earlier run that lack what the run's own share.
     """
 
     def __init__(self, seed: int) -> None:
@@ -34,8 +35,12 @@ class SharedGPSampler(GPSampler):
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return the parameters that all finished trials with parameters share."""
+        from vgray.orchestration.study import WARM_START  # which imports this
+
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        shared = intersection_search_space([trial for trial in finished if trial.params])
+        telling = [trial for trial in finished if trial.params]
+        own = [trial for trial in telling if WARM_START not in trial.user_attrs]
+        shared = intersection_search_space(own or telling)
         return {name: values for name, values in shared.items() if not values.single()}
 
     def _sample_relative_impl(

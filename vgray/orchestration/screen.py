@@ -84,15 +84,16 @@ class Screen(Callback):
         if line.best is None or result[METRIC] > line.best:
             line.best = result[METRIC]
             line.low, line.high = metrics[f"{METRIC}_low"], metrics[f"{METRIC}_high"]
-        if "warning" in metrics and not line.has_warned:
-            line.has_warned = True
-            # Beside a live table too: nobody would look for it in the tables of the run.
-            self._console.print(
-                f"trial {line.number} warns: {metrics['warning']}",
-                highlight=False,
-                soft_wrap=True,
-                markup=False,
-            )
+        for key, verb in (("note", "notes"), ("warning", "warns")):
+            if key in metrics and key not in line.has_said:
+                line.has_said.add(key)
+                # Beside a live table too: nobody would look for it in the tables of the run.
+                self._console.print(
+                    f"trial {line.number} {verb}: {metrics[key]}",
+                    highlight=False,
+                    soft_wrap=True,
+                    markup=False,
+                )
         self._say(
             f"trial {line.number} epoch {line.epoch}/{line.epochs}: loss {metrics['loss']:.3f}, "
             f"recall@1 {result[METRIC]:.1f} "
@@ -161,10 +162,9 @@ class Screen(Callback):
 class RunFolderWriter(Callback):
     """Keeps the run folder's tables and best checkpoint up to date as trials end."""
 
-    def __init__(self, run: RunFolder, study: optuna.Study, repeats: int) -> None:
+    def __init__(self, run: RunFolder, study: optuna.Study) -> None:
         self._run = run
         self._study = study
-        self._repeats = repeats
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune's snapshots are not read back.
@@ -182,6 +182,6 @@ class RunFolderWriter(Callback):
         # Tune would take an error here for one of the trial's, and run the ended trial again. The
         # tables follow from the study, so the next that can be written has everything.
         try:
-            self._run.write_tables(self._study, running=True, repeats=self._repeats)
+            self._run.write_tables(self._study, running=True)
         except OSError as error:
             logger.warning("%s: cannot be written now (%s)", self._run.path, error.strerror)

@@ -11,19 +11,17 @@ from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import optuna
 
 import search_spaces
 from vgray.errors import UserError, nearest_name
+from vgray.orchestration.recipe_trial import Allows, RecipeTrial, VariedTwiceError
 from vgray.recipe import Recipe
 from vgray.settings import known_names, merge_settings, settings_in
 
 Suggest = Callable[[Any], None]
-Allows = Callable[[Mapping[str, Any]], bool]
-"""Whether the space holds a valid recipe with these settings."""
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,12 @@ class SearchSpace:
     """What holds whatever is drawn: dotted path -> value."""
     allows: Allows | None = None
     """Given, choices of methods and image sizes that it refuses are left out of the search."""
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The methods that hold where none is drawn: dotted path -> value."""
+        held = {**self.base, **self.fixed}
+        return {path: value for path, value in held.items() if path.endswith(".name")}
 
     def recipe(self, base: Recipe, settings: Mapping[str, Any]) -> Recipe:
         """Return ``base`` with drawn settings.
@@ -69,11 +73,11 @@ class SearchSpace:
         Raises:
             UserError: two parts vary the same path.
         """
-        part = RecipeTrial(trial, known, self.allows)
+        part = RecipeTrial(trial, known, self.names, self.allows)
         self.run(part)
         return {**known, **part.settings}
 
-    def run(self, part: "RecipeTrial") -> None:
+    def run(self, part: RecipeTrial) -> None:
         """Let every part of the space draw from ``part``, which keeps the settings.
 
         Raises:
@@ -85,7 +89,7 @@ class SearchSpace:
                 suggest(part)
             except (UserError, KeyboardInterrupt):
                 raise
-            except _VariedTwiceError as error:
+            except VariedTwiceError as error:
                 raise UserError(
                     f"--space {self.name}: {error} is varied by two of the spaces; compose spaces "
                     "that vary different settings"
@@ -96,105 +100,6 @@ class SearchSpace:
                     f"--space {self.name}: suggest() failed with {type(error).__name__}: {error} "
                     f"({Path(where.filename).name}, line {where.lineno}); mend the space"
                 ) from error
-
-
-class _VariedTwiceError(Exception):
-    pass
-
-
-class RecipeTrial:
-    """What ``suggest`` of a search space is given: an Optuna trial that speaks recipe paths.
-
-    Optuna sees ``optimizer[sgd].lr`` where the space says ``optimizer.lr``: the learning rates of
-    two optimizers are two parameters, each with its own range, and the sampler must not learn one
-    from the other.
-    """
-
-    def __init__(
-        self,
-        trial: optuna.trial.BaseTrial,
-        known: Mapping[str, Any],
-        allows: Allows | None = None,
-    ) -> None:
-        self._trial = trial
-        self._known = known
-        self._allows = allows
-        self._of_others: set[str] = set()
-        self.settings: dict[str, Any] = {}
-
-    def begin(self) -> None:
-        """Begin the next of several spaces: it may read, not vary, what those before it drew."""
-        self._of_others = set(self.settings)
-
-    def suggest_float(
-        self, path: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """Draw a float for a recipe path; arguments as Optuna's."""
-        self._claim(path)
-        if self._lies_outside(path, low, high):
-            return self._keep(path, cast(float, self._known[path]))
-        value = self._trial.suggest_float(self._name(path), low, high, step=step, log=log)
-        return self._keep(path, value)
-
-    def suggest_int(
-        self, path: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int:
-        """Draw an integer for a recipe path; arguments as Optuna's."""
-        self._claim(path)
-        if self._lies_outside(path, low, high):
-            return self._keep(path, cast(int, self._known[path]))
-        value = self._trial.suggest_int(self._name(path), low, high, step=step, log=log)
-        return self._keep(path, value)
-
-    def suggest_categorical(self, path: str, choices: Sequence[Any]) -> Any:
-        """Draw one of ``choices`` (None, bool, int, float or str) for a recipe path."""
-        self._claim(path)
-        name, ever = self._name(path), list(choices)
-        if self._allows is not None and is_branching(path):
-            ever = [choice for choice in choices if self._allows({path: choice})]
-            choices = self._possible_now(path, ever, self._allows)
-        is_as_ever = list(choices) == ever
-        if path in self._known and not (is_as_ever and self._known[path] in choices):
-            return self._keep(path, self._known[path])
-        if not is_as_ever:
-            # Optuna allows one list of choices to a name, whatever was drawn before.
-            name = f"{name}[{','.join(map(str, choices))}]"
-        return self._keep(path, self._trial.suggest_categorical(name, choices))
-
-    def _possible_now(self, path: str, ever: list[Any], allows: Allows) -> list[Any]:
-        """Return which of the choices that are ever possible are so after what was drawn."""
-        taken = {key: value for key, value in self.settings.items() if is_branching(key)}
-        if path not in self._known:
-            taken = {**self._known, **taken}
-        return [choice for choice in ever if allows({**taken, path: choice})] or ever
-
-    def _claim(self, path: str) -> None:
-        if path in self._of_others:
-            raise _VariedTwiceError(path)
-
-    def _name(self, path: str) -> str:
-        return parameter_name(path, {**self._known, **self.settings})
-
-    def _lies_outside(self, path: str, low: float, high: float) -> bool:
-        # A published setting may lie outside what is worth searching (a weight decay of 0 has no
-        # logarithm). Optuna would silently draw another value in its place, so it isn't asked.
-        return path in self._known and not low <= self._known[path] <= high
-
-    def _keep(self, path: str, value: Value) -> Value:
-        self.settings[path] = value
-        return value
-
-
-def is_branching(path: str) -> bool:
-    """Return whether a choice for this path decides what else is drawn or what a trial costs."""
-    return path.endswith(".name") or path == "image_size"
-
-
-def parameter_name(path: str, settings: Mapping[str, Any]) -> str:
-    """Return Optuna's name for a recipe path: ``optimizer.lr`` of sgd is ``optimizer[sgd].lr``."""
-    family, _, rest = path.partition(".")
-    method = settings.get(f"{family}.name")
-    return path if rest == "name" or method is None else f"{family}[{method}].{rest}"
 
 
 def _applies(path: str, methods: Mapping[str, Any]) -> bool:

@@ -1,7 +1,8 @@
 """Where the finalists stand: by the mean of their repeats, and whether that is more than chance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from statistics import mean, stdev
 from typing import Any
 
@@ -10,7 +11,13 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from vgray.orchestration import study as studies
-from vgray.orchestration.finalists import choose_finalists, is_finalist, repeat_seeds, seed_of
+from vgray.orchestration.finalists import (
+    Choice,
+    choose_finalists,
+    is_finalist,
+    repeat_seeds,
+    seed_of,
+)
 from vgray.orchestration.records import BestTrial, best_epoch, best_trial
 from vgray.orchestration.report import EPOCH, METRIC
 from vgray.retrieval import Comparison, compare_repeats
@@ -30,6 +37,11 @@ class Standing:
     num_failed: int
     behind: Comparison | None = None
     """How far the first setting is ahead of this one; None of the first, or if it is not known."""
+
+    @property
+    def num_repeats(self) -> int:
+        """By how many repeats it is ranked, with those that failed: the same for all settings."""
+        return len(self.repeats) + self.num_failed
 
     @property
     def recalls(self) -> list[float]:
@@ -61,38 +73,44 @@ class Standing:
         }
 
 
-def rank_finalists(trials: Sequence[FrozenTrial], repeats: int) -> list[Standing]:
+def rank_finalists(trials: Sequence[FrozenTrial]) -> list[Standing]:
     """Return the settings by the mean recall@1 of their repeats, the highest first.
 
-    A setting is ranked when all of its repeats have ended. Those that failed are left out of the
-    mean, and one of which all have failed is not ranked.
+    All are ranked by the same number of repeats, so by the same seeds: those that every finalist
+    has ended. What is ranked stays so while more finalists or more repeats of them are trained: a
+    new finalist comes in with the last of its repeats, and a further repeat counts when all that
+    are ranked have ended theirs. Only when everything that was asked for has ended, a former
+    finalist drops out that has fewer repeats.
+
+    Repeats that failed are left out of the mean. A setting of which all failed is not ranked.
 
     Args:
         trials: the sweep's latest.
-        repeats: how often each setting is to be repeated.
     """
     of: dict[int, list[FrozenTrial]] = {}
     for trial in filter(is_finalist, trials):
         of.setdefault(trial.user_attrs[studies.FINALIST_OF], []).append(trial)
+    firsts = [trial for trial in trials if trial.number in of]
+    num_ended = {first.number: _num_ended(first, of[first.number]) for first in firsts}
+    num_ranked = _num_ranked(trials, num_ended)
     standings = []
-    for first in trials:
-        found = of.get(first.number, [])
-        ended = {seed_of(trial) for trial in found if trial.state.is_finished()}
-        finished = [trial for trial in found if trial.state == TrialState.COMPLETE]
-        if finished and ended.issuperset(repeat_seeds(first, repeats)):
-            failed = sum(trial.state == TrialState.FAIL for trial in found)
-            standings.append(Standing(first, sorted(finished, key=seed_of), failed))
+    for first in firsts:
+        if num_ended[first.number] >= num_ranked:
+            with_seed = {seed_of(trial): trial for trial in of[first.number]}
+            repeats = [with_seed[seed] for seed in repeat_seeds(first, num_ranked)]
+            finished = [trial for trial in repeats if trial.state == TrialState.COMPLETE]
+            if finished:
+                standings.append(Standing(first, finished, num_ranked - len(finished)))
     return sorted(standings, key=lambda each: (-each.mean, -max(each.recalls)))
 
 
-def best_of_sweep(trials: Sequence[FrozenTrial], repeats: int) -> BestTrial | None:
+def best_of_sweep(trials: Sequence[FrozenTrial]) -> BestTrial | None:
     """Return the best repeat of the first setting; without any, the best trial of the search.
 
     Args:
         trials: the sweep's latest.
-        repeats: how often each setting is to be repeated.
     """
-    standings = rank_finalists(trials, repeats)
+    standings = rank_finalists(trials)
     if standings:
         return best_trial(standings[0].repeats)
     return best_trial([trial for trial in trials if not is_finalist(trial)])
@@ -123,14 +141,13 @@ def compare_two_best(trials: Sequence[FrozenTrial], ranks_of: RanksOf) -> Standi
     """Return the second best setting of a search, with how far the best is ahead of it.
 
     Args:
-        trials: of the search.
+        trials: of the search, which has ended.
         ranks_of: returns the ranks of a trial's best epoch.
 
     Returns:
-        None without a second setting that has finished, or if the ranks are not kept.
+        None without a second setting, or if the ranks are not kept.
     """
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    pair = [Standing(trial, [trial], 0) for trial in choose_finalists(finished, 2)]
+    pair = [Standing(trial, [trial], 0) for trial in choose_finalists(trials, 2)]
     second = compare_with_first(pair, ranks_of)[-1] if len(pair) == 2 else None
     return second if second and second.behind else None
 
@@ -163,6 +180,31 @@ def describe_difference(comparison: Comparison) -> str:
     """Return ``1.2 points [-2.0, 4.4], p 0.41``."""
     p = f"p {comparison.p_value:.2g}" if comparison.p_value >= 0.001 else "p < 0.001"
     return f"{comparison.difference:.1f} points [{comparison.low:.1f}, {comparison.high:.1f}], {p}"
+
+
+def _num_ended(first: FrozenTrial, repeats: Sequence[FrozenTrial]) -> int:
+    """Return how many repeats have ended of a setting, counted up to the first that has not."""
+    # One that failed and is tried again has ended once, and its setting was ranked without it.
+    ended = {
+        seed_of(trial)
+        for trial in repeats
+        if trial.state.is_finished() or studies.RETRY_OF in trial.user_attrs
+    }
+    return sum(1 for _ in takewhile(ended.__contains__, repeat_seeds(first, len(ended))))
+
+
+def _num_ranked(trials: Sequence[FrozenTrial], num_ended: Mapping[int, int]) -> int:
+    """Return by how many repeats the settings are ranked; ``num_ended`` is of each, by number."""
+    ranked_by = 0
+    for trial in filter(is_finalist, trials):
+        choice = Choice(**trial.user_attrs[studies.AMONG])
+        common = min(num_ended.get(number, 0) for number in choice.settings)
+        common = min(common, choice.repeats)
+        ranked = [ended for ended in num_ended.values() if ended >= ranked_by > 0]
+        drops_none = common > ranked_by and all(ended >= common for ended in ranked)
+        if drops_none or common == choice.repeats:
+            ranked_by = common
+    return ranked_by
 
 
 def _hits(trials: Sequence[FrozenTrial], ranks_of: RanksOf) -> NDArray[np.bool_] | None:

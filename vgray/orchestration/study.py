@@ -16,8 +16,9 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from vgray.orchestration.recipe_trial import parameter_name
 from vgray.orchestration.samplers import build_sampler
-from vgray.orchestration.spaces import SearchSpace, parameter_name
+from vgray.orchestration.spaces import SearchSpace
 from vgray.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ FAILURE = "failure"  # one line, of a failed trial
 ENDING = "ending"  # the last epoch's metrics, of a trial that is about to be told as ended
 RETRY_OF = "retry_of"  # the number of the failed trial that this one does again
 FINALIST_OF = "finalist_of"  # the number of the search's trial whose setting a finalist repeats
+AMONG = "among"  # of a finalist: which settings were to be repeated, how often, when it was begun
 WARM_START = "warm_start"  # the trial of an earlier run that this is, there for the sampler alone
 
 
@@ -65,17 +67,27 @@ def _cut_unfinished_line(journal: Path) -> None:
             os.fsync(file.fileno())
 
 
-def enqueue_given(study: optuna.Study, given: Sequence[Mapping[str, Any]]) -> None:
+def enqueue_given(
+    study: optuna.Study,
+    given: Sequence[Mapping[str, Any]],
+    names: Mapping[str, Any] | None = None,
+) -> None:
     """Put given settings, in order, in front of what the sampler draws.
 
     Safe to repeat: settings that are in the study already stay where they are.
+
+    Args:
+        study: the sweep's.
+        given: dotted path -> value.
+        names: the methods that hold where a setting names none (``SearchSpace.names``).
     """
     trials = study.get_trials(deepcopy=False)
     there = {_key(trial.user_attrs[KNOWN]) for trial in trials if KNOWN in trial.user_attrs}
     for setting in given:
         known = json.loads(json.dumps(dict(setting)))  # as the journal has it
         if _key(known) not in there:
-            params = {parameter_name(path, known): value for path, value in known.items()}
+            methods = {**(names or {}), **known}
+            params = {parameter_name(path, methods): value for path, value in known.items()}
             study.enqueue_trial(params, user_attrs={KNOWN: known})
 
 
@@ -154,7 +166,7 @@ def enqueue_retries(study: optuna.Study) -> list[int]:
     for trial in failed:
         kept = {
             key: trial.user_attrs[key]
-            for key in (RECIPE, SETTINGS, FINALIST_OF)
+            for key in (RECIPE, SETTINGS, FINALIST_OF, AMONG)
             if key in trial.user_attrs
         }
         study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: folder_number(trial)})

@@ -38,7 +38,7 @@ def show_plan(
     options, epochs = plan.options, plan.base.epochs
     rows = [
         ("run", str(run.path)),
-        ("space", f"{options.space}: {options.num_trials} trials, {plan.num_published} published"),
+        ("space", f"{options.space}: {options.num_trials} trials, {_published(plan)}"),
         ("data", f"{options.data_text}: {plan.manifest.num_rows:,} images{_unreadable(plan)}"),
     ]
     for left_out in plan.left_out:
@@ -70,7 +70,7 @@ def show_plan(
 
 
 def _say_row(title: str, text: str) -> None:
-    say(f"{title + ':':<11}{text}")
+    say(f"{title + ':':<10} {text}")
 
 
 def _cost(
@@ -83,7 +83,9 @@ def _cost(
     num_epochs = options.num_trials * expected_epochs(base.epochs, rung_epochs, options.reduction)
     num_epochs += plan.num_finalist_epochs
     num_described = plan.num_validation_images
-    mined = f", {plan.images.mined:,} to mine" if plan.images.mined else ""
+    images = [*plan.branch_images, *plan.first_images]
+    steps, trained, mined = (_range(values) for values in zip(*images, strict=True))
+    mined = f", {mined} to mine" if mined != "0" else ""
     gpus, cpus = device_count(), usable_cpus()
     use_gpus = bool(gpus) and how.gpus_per_trial != 0
     concurrent = gpus / (how.gpus_per_trial or 1) if use_gpus else cpus / (how.cpus_per_trial or 1)
@@ -92,9 +94,8 @@ def _cost(
     return [
         (
             "epochs",
-            f"about {num_epochs:.0f} of at most {_all_epochs(plan)}, each of up to "
-            f"{plan.steps_per_epoch} steps with {plan.images.trained:,} images{mined}, and "
-            f"{num_described:,} to validate on",
+            f"about {num_epochs:.0f} of at most {_all_epochs(plan)}, each of {steps} steps with "
+            f"{trained} images{mined}, and {num_described:,} to validate on",
         ),
         (
             "cost",
@@ -103,6 +104,11 @@ def _cost(
             f"one: {concurrent} trial{'s'[: concurrent != 1]} at a time, {_speeds(speeds)}",
         ),
     ]
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _all_epochs(plan: Plan) -> int:
@@ -146,9 +152,14 @@ def _show_branches(plan: Plan, speeds: "Speeds", console: Console) -> None:
         say(f"... and {len(plan.branches) - SHOWN_BRANCHES} more branches")
 
 
+def _published(plan: Plan) -> str:
+    whole, parts = map(plan.sources.count, ("published", "published, rest drawn"))
+    return f"{whole} published" + (f", {parts} published with the rest drawn" if parts else "")
+
+
 def _unreadable(plan: Plan) -> str:
     count = len(skipped_images(plan.manifest, plan.store))
-    return f", {count:,} skipped as unreadable" if count else ""
+    return f", {count:,} skipped" if count else ""
 
 
 def _epochs(numbers: list[int]) -> str:
@@ -162,8 +173,7 @@ def _show_settings(plan: Plan, console: Console) -> None:
     table.add_column("setting")
     count = min(SHOWN_SETTINGS, plan.options.num_trials)
     for number, settings in enumerate(plan.settings[:count]):
-        given = "published" if number < plan.num_published else "grid"
-        source = given if number < len(plan.given) else "drawn, e.g."
+        source = plan.sources[number] if number < len(plan.given) else "drawn, e.g."
         table.add_row(str(number), source, describe_settings(settings))
     console.print(table)
 
@@ -171,16 +181,18 @@ def _show_settings(plan: Plan, console: Console) -> None:
 def show_outcome(outcome: Outcome, plan: Plan, run: RunFolder, how: RunOptions) -> int:
     """Print how the sweep ended and what to do next; returns the job's exit status."""
     counts = ", ".join(f"{number} {status}" for status, number in sorted(outcome.counts.items()))
-    say(
-        f"\n{counts}; {outcome.epochs_run} epochs of a full grid's {_all_epochs(plan)}, "
-        f"{describe_duration(outcome.seconds)}"
-    )
+    epochs = f"{outcome.epochs_run} epochs"
+    if outcome.epochs_saved:
+        epochs += f", of {outcome.epochs_run + outcome.epochs_saved} without early stopping"
+    say(f"\n{counts}; {epochs}, {describe_duration(outcome.seconds)}")
     if outcome.first_failure is not None:
         say(f"the first failure: {outcome.first_failure}")
     if outcome.first_failure is not None and outcome.complete:
         say(f"again:  {_tune_again(run, '--retry-failed')}")
     if outcome.finalists:
-        show_finalists(outcome.finalists, terminal.console)
+        show_finalists(outcome.finalists, run, terminal.console)
+    if plan.options.finalists and (sentence := _missing(outcome, plan.options.repeats)):
+        say(sentence)
     if outcome.best:
         metrics, trial = outcome.best.metrics, outcome.best.trial
         recalls = ", ".join(
@@ -225,7 +237,19 @@ def _train_again(plan: Plan, run: RunFolder) -> str:
     return shlex.join(command + (["--val", plan.options.val] if plan.options.val else []))
 
 
-def show_finalists(standings: Sequence[Standing], console: Console) -> None:
+def _missing(outcome: Outcome, repeats: int) -> str | None:
+    """Return what the ranking of the finalists lacks, if it lacks anything."""
+    left = outcome.finalists_left
+    if left:
+        ranked_by = outcome.finalists[0].num_repeats if outcome.finalists else 0
+        of = f"{ranked_by} of {repeats} repeats so far"
+        return f"finalists ranked by {of}; {left} training{'s'[: left != 1]} unfinished"
+    if outcome.best and not outcome.finalists:
+        return "every repeat of the finalists failed; the best is that of the search, of one seed"
+    return None
+
+
+def show_finalists(standings: Sequence[Standing], run: RunFolder, console: Console) -> None:
     """Print the finalists by the mean of their repeats, and whether the first is the best."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("rank", "trial", "mean recall@1", "std"):
@@ -233,11 +257,14 @@ def show_finalists(standings: Sequence[Standing], console: Console) -> None:
     for title in ("repeats", "behind the first [95 %]", "setting"):
         table.add_column(title, overflow="fold")
     for rank, each in enumerate(standings, 1):
-        repeats = " ".join(f"{recall:.1f}" for recall in each.recalls)
+        repeats = " ".join(
+            f"{recall:.1f} (#{trial.number})"
+            for trial, recall in zip(each.repeats, each.recalls, strict=True)
+        )
         failed = f", {each.num_failed} failed" if each.num_failed else ""
         cells = [
             str(rank),
-            str(each.trial.number),
+            f"#{each.trial.number}",
             f"{each.mean:.1f}",
             "–" if each.std is None else f"{each.std:.1f}",
             repeats + failed,
@@ -250,6 +277,8 @@ def show_finalists(standings: Sequence[Standing], console: Console) -> None:
     console.print(table)
     if (sentence := verdict(standings)) is not None:
         say(sentence)
+    again = shlex.join(["python", "jobs/train.py", "--trial", f"{run.path}#N"])
+    say(f"any of them again, by its number N:  {again}")
 
 
 def _chance(second: Standing, plan: Plan, run: RunFolder) -> str | None:

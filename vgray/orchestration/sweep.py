@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from vgray.console import say
@@ -53,8 +53,12 @@ class Outcome:
     first_failure: str | None
     epochs_run: int
     """Epochs in the study, of this and earlier goes."""
+    epochs_saved: int
+    """Epochs that the trials that were stopped early had left."""
     finalists: list[Standing]
-    """Those whose repeats have ended, the best first."""
+    """Those that can be ranked so far, the best first."""
+    finalists_left: int
+    """How many trainings of finalists are still to be run or to be finished."""
     runner_up: Standing | None
     """The second best of a search without finalists, if it can be compared with the best."""
 
@@ -127,18 +131,17 @@ def _run_trials(
     if retry_failed:
         _enqueue_retries(study, run.name, options)
     else:
-        add_earlier_trials(study, plan)
-        studies.enqueue_given(study, plan.given)
+        if num_earlier := add_earlier_trials(study, plan):
+            say(f"numbers:   trials count from {num_earlier} on, behind those of the earlier run")
+        studies.enqueue_given(study, plan.given, plan.space.names)
     for trial in studies.latest_trials(study):
         run.drop_leftovers(trial)
     progress = _progress(study, plan)
     screen = Screen(progress, console)
-    tuning = Tuning(
-        plan, run, how, resources, [screen, RunFolderWriter(run, study, options.repeats)]
-    )
+    tuning = Tuning(plan, run, how, resources, [screen, RunFolderWriter(run, study)])
     # Tune takes the first Ctrl-C itself; one before, or a second in a hurry, comes here.
     with _terminating_like_ctrl_c(), contextlib.suppress(KeyboardInterrupt):
-        run.write_tables(study, running=True, repeats=options.repeats)
+        run.write_tables(study, running=True)
         num_to_run = studies.num_unfinished(study, options.num_trials)
         with screen if _num_left(study, options) else contextlib.nullcontext():
             if num_to_run:
@@ -172,7 +175,7 @@ def _run_trials(
                         study, plan.space, plan.base, missing=missing, trials=run.trials
                     )
                     tuning.fit(finals, FIFOScheduler(), num_to_run)
-    best = run.write_tables(study, running=False, repeats=options.repeats)
+    best = run.write_tables(study, running=False)
     return _outcome(study, run, best, options, tuning.seconds())
 
 
@@ -218,7 +221,7 @@ def _outcome(
     failures = [
         trial.user_attrs[studies.FAILURE] for trial in trials if trial.state == TrialState.FAIL
     ]
-    finalists = run.write_finalists(study, options.repeats)
+    finalists = run.write_finalists(study)
     is_complete = _num_left(study, options) == 0
     return Outcome(
         best=best,
@@ -227,11 +230,22 @@ def _outcome(
         seconds=seconds,
         first_failure=failures[0] if failures else None,
         epochs_run=sum(len(trial_epochs(trial)) for trial in trials),
+        epochs_saved=sum(map(_epochs_saved, trials)),
         finalists=finalists,
+        finalists_left=num_finalists_left(
+            study, options.num_trials, options.finalists, options.repeats
+        ),
         runner_up=None
-        if finalists or not is_complete
+        if options.finalists or not is_complete
         else compare_two_best(studies.search_trials(study), run.ranks),
     )
+
+
+def _epochs_saved(trial: FrozenTrial) -> int:
+    if trial.state != TrialState.PRUNED:
+        return 0
+    epochs: int = trial.user_attrs[studies.RECIPE]["epochs"]
+    return epochs - len(trial_epochs(trial))
 
 
 @contextlib.contextmanager

@@ -1,31 +1,31 @@
 """Warm start: what an earlier run found out informs the sampler of a new one."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from vgray.errors import UserError
 from vgray.orchestration import study as studies
-from vgray.orchestration.earlier import read_trials
+from vgray.orchestration.earlier import read_study
+from vgray.orchestration.replay import Replay
 from vgray.orchestration.run_folder import RunFolder
 from vgray.orchestration.spaces import SearchSpace
 from vgray.recipe import Recipe
+from vgray.settings import flatten_settings
 
 if TYPE_CHECKING:
     from vgray.orchestration.plan import Plan
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+# The user attribute of a study that says what it takes from an earlier run.
+_TAKEN = "warm_start"
+# Differences from the earlier run that are named.
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,23 @@ class WarmStart:
     """Its trials as trials of the new study, as far as the spaces overlap."""
     tried: frozenset[Recipe]
     """The recipes that it has tried, with seed 0."""
+    fixed: Mapping[str, Any]
+    """What it did not vary: dotted path -> value."""
+    num_lost: int = 0
+    """Trials that are gone with it: the sweep was killed before it had added them."""
 
     def has_tried(self, recipe: Recipe) -> bool:
         """Return whether the earlier run has a trial of the recipe, with whatever seed."""
         return _without_seed(recipe) in self.tried
 
-    def describe(self, sampler: str, epochs: int) -> str:
-        """Return in one line what a sweep of ``epochs`` with ``sampler`` has of it."""
+    def describe(self, sampler: str, base: Recipe, varied: Container[str]) -> str:
+        """Return in one line what a sweep has of it, and what was fixed otherwise there.
+
+        Args:
+            sampler: of the sweep.
+            base: its base recipe.
+            varied: the dotted paths that it may draw.
+        """
         count = len(self.trials)
         trials = f"{count} trial{'s'[: count != 1]} of {self.name}"
         what = (
@@ -56,44 +66,29 @@ class WarmStart:
             if sampler in ("tpe", "gp")
             else f"what {trials} tried is not repeated"
         )
-        return f"{what} ({self.epochs} epochs there, {epochs} here)"
+        lost = f"; {self.num_lost} more are gone with that run" if self.num_lost else ""
+        return (
+            f"{what} ({self.epochs} epochs there, {base.epochs} here){lost}"
+            f"{self._differences(base, varied)}"
+        )
 
-
-class _Replay(optuna.trial.FixedTrial):
-    """Answers with an earlier trial's values; notes those that the new space could draw too."""
-
-    def __init__(self, earlier: FrozenTrial) -> None:
-        super().__init__({})
-        self._earlier = earlier
-        self.shared: dict[str, BaseDistribution] = {}
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        return float(self._answer(name, FloatDistribution(low, high, log=log, step=step), low))
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int:
-        return int(self._answer(name, IntDistribution(low, high, log=log, step=step), low))
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._answer(name, CategoricalDistribution(choices), choices[0])
-
-    def _answer(self, name: str, new: BaseDistribution, otherwise: Any) -> Any:
-        value = self._earlier.params.get(name)
-        old = self._earlier.distributions.get(name)
-        if type(old) is not type(new):
-            return otherwise
-        if isinstance(new, CategoricalDistribution):
-            # The same choices or not, what follows the value's own branch may overlap.
-            is_shared = new == old
-            return_value = value in new.choices
-        else:
-            is_shared = return_value = new._contains(new.to_internal_repr(value))
-        if is_shared:
-            self.shared[name] = new
-        return value if return_value else otherwise
+    def _differences(self, base: Recipe, varied: Container[str]) -> str:
+        here = flatten_settings(base.to_dict())
+        found = []
+        for path, there in sorted(self.fixed.items(), key=lambda item: _rank(item[0])):
+            name = f"{path.partition('.')[0]}.name"
+            # Two methods differ in settings too, which say nothing more.
+            is_of_same = path == name or (
+                name not in varied and self.fixed.get(name) == here.get(name)
+            )
+            if path in here and path not in varied and is_of_same and here[path] != there:
+                text = "x".join(map(str, there)) if path == "image_size" else str(there)
+                found.append(f"{path} {text}")
+        if not found:
+            return ""
+        found[0] = " was ".join(found[0].split(" ", 1))
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return f"; there {', '.join(found[:_SHOWN])}{more}"
 
 
 def read_warm_start(run: RunFolder, space: SearchSpace) -> WarmStart:
@@ -110,56 +105,92 @@ def read_warm_start(run: RunFolder, space: SearchSpace) -> WarmStart:
             in common.
     """
     described = run.description()
-    ended = _ended(read_trials(run.journal))
+    study = read_study(run.journal)
+    ended = _ended(study.trials)
     if not ended:
         raise UserError(
             f"--warm-start {run.name}: none of its trials has ended, so there is nothing to learn "
             "from; leave it out or choose another run"
         )
-    trials = [new for trial in ended if (new := _as_new(trial, run.name, space)) is not None]
+    replays = [Replay(trial) for trial in ended]
+    for each in replays:
+        space.draw(each, {})
+    trials = [new for each in replays if (new := each.as_new(run.name)) is not None]
     if not trials:
-        raise UserError(
-            f"--warm-start {run.name}: its --space {described['options']['space']} has nothing in "
-            f"common with {space.name}; leave it out or choose another run"
+        others = sorted({path for each in replays for path in each.other_choices})
+        what = (
+            f"draws {', '.join(others)} from other choices than {space.name}, and they share no "
+            "more"
+            if others
+            else f"has nothing in common with {space.name}"
         )
+        raise UserError(
+            f"--warm-start {run.name}: its --space {described['options']['space']} {what}; leave "
+            "it out or choose another run"
+        )
+    recipes = [trial.user_attrs[studies.RECIPE] for trial in ended]
     return WarmStart(
         name=run.name,
         fingerprint=described["data"]["fingerprint"],
         epochs=described["recipe"]["epochs"],
         trials=trials,
-        tried=_tried(ended),
+        tried=_tried([*recipes, *study.attributes.get(_TAKEN, {}).get("tried", [])]),
+        fixed=_fixed(described["recipe"], study.trials),
     )
 
 
-def recorded_warm_start(run: RunFolder) -> WarmStart | None:
-    """Return what a run has taken from an earlier one, which may be gone; None without trials.
+def recorded_warm_start(run: RunFolder, space: SearchSpace) -> WarmStart | None:
+    """Return what a run has taken from an earlier one, which may be gone; None if nothing yet.
+
+    Trials are read again where the run was killed before it had added them.
 
     Args:
         run: one that is resumed.
+        space: its space, with what is fixed and ruled out.
     """
-    trials = read_trials(run.journal)
-    warm = [trial for trial in trials if studies.WARM_START in trial.user_attrs]
-    if not warm:
+    study = read_study(run.journal)
+    there = [trial for trial in study.trials if studies.WARM_START in trial.user_attrs]
+    taken = study.attributes.get(_TAKEN)
+    if taken is None:
         return None
-    described = run.description()
-    return WarmStart(
-        name=Path(described["options"]["warm_start"]).name,
-        fingerprint=described["data"]["fingerprint"],
-        epochs=max(trial.user_attrs[studies.RECIPE]["epochs"] for trial in warm),
-        trials=warm,
-        tried=_tried(warm),
+    warm = WarmStart(
+        name=taken["name"],
+        fingerprint=taken["fingerprint"],
+        epochs=taken["epochs"],
+        trials=there,
+        tried=_tried(taken["tried"]),
+        fixed=taken["fixed"],
     )
+    missing = set(taken["trials"]) - {trial.user_attrs[studies.WARM_START] for trial in there}
+    if not missing:
+        return warm
+    earlier = RunFolder(Path(run.description()["options"]["warm_start"]))
+    again = read_warm_start(earlier, space).trials if earlier.exists() else []
+    found = [trial for trial in again if trial.user_attrs[studies.WARM_START] in missing]
+    return replace(warm, trials=[*there, *found], num_lost=len(missing) - len(found))
 
 
 def add_earlier_trials(study: optuna.Study, plan: "Plan") -> int:
     """Add the earlier run's trials, for the sampler alone, to a new study; returns how many.
 
-    Safe to repeat: trials that are in the study already are not added again.
+    Safe to repeat: trials that are in the study already are not added again. What is taken is
+    written down first, so that a sweep that is killed meanwhile is resumed with the same plan.
     """
-    if plan.warm_start is None:
+    warm = plan.warm_start
+    if warm is None:
         return 0
+    if _TAKEN not in study.user_attrs:
+        taken = {
+            "name": warm.name,
+            "fingerprint": warm.fingerprint,
+            "epochs": warm.epochs,
+            "trials": [trial.user_attrs[studies.WARM_START] for trial in warm.trials],
+            "tried": [recipe.to_dict() for recipe in warm.tried],
+            "fixed": dict(warm.fixed),
+        }
+        study.set_user_attr(_TAKEN, taken)
     there = {trial.user_attrs.get(studies.WARM_START) for trial in study.get_trials(deepcopy=False)}
-    trials = plan.warm_start.trials
+    trials = warm.trials
     study.add_trials(trial for trial in trials if trial.user_attrs[studies.WARM_START] not in there)
     return len(trials)
 
@@ -175,29 +206,27 @@ def _ended(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     ]
 
 
-def _as_new(trial: FrozenTrial, run: str, space: SearchSpace) -> FrozenTrial | None:
-    """Return an earlier trial with the parameters that ``space`` has too; None if there is none."""
-    replay = _Replay(trial)
-    space.draw(replay, {})
-    if not replay.shared:
-        return None
-    attributes = trial.user_attrs
-    return create_trial(
-        state=trial.state,
-        value=trial.value if trial.state == TrialState.COMPLETE else None,
-        params={name: trial.params[name] for name in replay.shared},
-        distributions=replay.shared,
-        intermediate_values=trial.intermediate_values,
-        user_attrs={
-            studies.WARM_START: attributes.get(studies.WARM_START, f"{run}#{trial.number}"),
-            studies.RECIPE: attributes[studies.RECIPE],
-        },
-    )
+def _fixed(recipe: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """Return what a run did not vary, of its base recipe."""
+    drawn = {"seed", "epochs"}
+    for trial in trials:
+        drawn |= trial.user_attrs.get(studies.SETTINGS, {}).keys()
+    families = {path.removesuffix("name") for path in drawn if path.endswith(".name")}
+    return {
+        path: value
+        for path, value in flatten_settings(recipe).items()
+        if path not in drawn and not path.startswith(tuple(families))
+    }
 
 
-def _tried(trials: Sequence[FrozenTrial]) -> frozenset[Recipe]:
-    recipes = {json.dumps(trial.user_attrs[studies.RECIPE]) for trial in trials}
-    return frozenset(_without_seed(Recipe.from_dict(json.loads(recipe))) for recipe in recipes)
+def _rank(path: str) -> tuple[bool, bool]:
+    """Return a key that sorts methods first, then the image size, then all else."""
+    return not path.endswith(".name"), path != "image_size"
+
+
+def _tried(recipes: Iterable[Mapping[str, Any]]) -> frozenset[Recipe]:
+    distinct = {json.dumps(recipe) for recipe in recipes}
+    return frozenset(_without_seed(Recipe.from_dict(json.loads(recipe))) for recipe in distinct)
 
 
 def _without_seed(recipe: Recipe) -> Recipe:

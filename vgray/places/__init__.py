@@ -1,7 +1,7 @@
 """Images with positions: manifest, layouts, positives, checks, decoded images and batches."""
 
 from vgray.places.check import Report, check
-from vgray.places.combining import load_training_data
+from vgray.places.combining import describe_near_validation, describe_sources, load_training_data
 from vgray.places.images import UnreadableImage, read_image, read_size
 from vgray.places.layouts import LAYOUTS
 from vgray.places.manifest import (
@@ -44,6 +44,8 @@ __all__ = [
     "UnreadableImage",
     "cache_folder",
     "check",
+    "describe_near_validation",
+    "describe_sources",
     "epoch_batches",
     "fingerprint",
     "for_training",

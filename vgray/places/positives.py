@@ -57,6 +57,11 @@ def require_one_zone(table: pa.Table, split: str) -> None:
         )
 
 
+def may_be_one_zone(one: str, other: str) -> bool:
+    """Return whether metres of two UTM zones may be compared, by the rule of the split's zones."""
+    return "" in (one, other) or one == other or other in (f"{one}N", f"{one}S", one.rstrip("NS"))
+
+
 def _positions(values: ArrayLike, name: str) -> NDArray[np.float64]:
     positions = np.asarray(values, np.float64)
     if positions.size == 0 and positions.ndim <= 2:

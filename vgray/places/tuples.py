@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vgray.errors import UserError
 from vgray.places.positives import positives_within
+from vgray.recipe.losses import FullMining, Mining, NoMining, RandomMining
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,39 @@ def find_candidates(
         num_without_positive=len(queries) - int(has_positive.sum()),
         num_without_negative=int(has_positive.sum()) - len(kept),
     )
+
+
+def refresh_sizes(mining: Mining, num_queries: int) -> list[int]:
+    """Return how many queries each refresh of an epoch draws, of ``num_queries`` that there are.
+
+    Raises:
+        ValueError: ``mining`` is none.
+    """
+    if isinstance(mining, NoMining):
+        raise ValueError("mining none has no refreshes")
+    per_epoch = min(mining.queries_per_epoch, num_queries)
+    per_refresh = min(mining.cache_refresh_rate, per_epoch)
+    return [min(per_refresh, per_epoch - start) for start in range(0, per_epoch, per_refresh)]
+
+
+def described_per_epoch(candidates: Candidates, mining: Mining) -> int:
+    """Return how many images an epoch describes to choose its tuples, at most.
+
+    Each refresh describes its queries, their positives and the pools of which negatives are chosen.
+
+    Raises:
+        ValueError: ``mining`` is none.
+    """
+    num_positives = np.sort([len(rows) for rows in candidates.positives])[::-1]
+    num_distinct = len(np.unique(np.concatenate(candidates.positives)))
+    total = 0
+    for queries in refresh_sizes(mining, len(candidates.query_rows)):
+        pools = 0 if isinstance(mining, NoMining | RandomMining) else mining.pool_size
+        if isinstance(mining, FullMining):
+            pools = queries * (mining.pool_size + mining.negatives)
+        database = min(int(num_positives[:queries].sum()), num_distinct) + pools
+        total += queries + min(database, len(candidates.database_rows))
+    return total
 
 
 def query_weights(

@@ -56,7 +56,13 @@ class SupCon(Settings):
 
 
 class FastAP(Settings):
-    """Average precision, differentiable through a histogram of distances with ``num_bins``."""
+    """Average precision, differentiable through a histogram of distances with ``num_bins``.
+
+    Each image ranks all others of the batch, those of its own label before the rest. So a miner
+    leaves no pair out: it only weighs images, by how often they stand in what it keeps. Tuples
+    enter it as one batch: a query and its positives have one label, every other image has one of
+    its own, and two tuples are negatives of each other even where they show the same place.
+    """
 
     name: Literal["fastap"] = "fastap"
     num_bins: int = Field(30, ge=2, le=1000)
@@ -185,7 +191,7 @@ class _Mining(Settings):
     """Batches of tuples, as NetVLAD trains: a query, its positives, and negatives.
 
     Defaults are those of the deep visual geo-localization benchmark. What is larger than the data
-    is cut down to it.
+    is cut down to it; a query with fewer negatives than others repeats its own.
     """
 
     train_positive_distance_m: float = Field(10.0, gt=0, le=1000)

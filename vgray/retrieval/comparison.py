@@ -58,8 +58,10 @@ def compare_repeats(hits_a: NDArray[np.bool_], hits_b: NDArray[np.bool_]) -> Com
     tells about 1 % apart where seeds change which queries are hit but not how many, and about 5 %,
     as intended, where they change that too.
 
-    A setting with a single seed is given the variance of the other's seeds. With one seed each, the
-    noise of the seeds is not known and not in the result: p is that of :func:`mcnemar`.
+    A setting with a single seed is given the variance of the other's seeds, and the degrees of
+    freedom are those of that variance alone: Welch's would be many just when it comes out too
+    small. With one seed each, the noise of the seeds is not known and not in the result: p is that
+    of :func:`mcnemar`.
 
     Args:
         hits_a: (R, Q) whether each of R trainings of the first setting hits each query.
@@ -87,6 +89,8 @@ def compare_repeats(hits_a: NDArray[np.bool_], hits_b: NDArray[np.bool_]) -> Com
         unseen = 1 - (1 - CONFIDENCE) ** (1 / num_queries)
         return _comparison(mean, unseen, _sign_test(won, lost))
     freedom = error**4 / sum(v * v / n for v, n in parts if v) if error else inf
+    if min(len(hits_a), len(hits_b)) == 1 < max(len(hits_a), len(hits_b)):
+        freedom = max(len(hits_a), len(hits_b)) - 1
     half = error * float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
     if len(hits_a) == len(hits_b) == 1:
         return _comparison(mean, half, _sign_test(won, lost))

@@ -43,6 +43,9 @@ class Batches(Protocol):
             describe: used by what chooses by descriptors, between two batches.
         """
 
+    def describe_cut(self) -> str:
+        """Return, in a sentence, what the recipe asks for beyond what the data has; "" if none."""
+
     def metrics(self) -> dict[str, float]:
         """Return what is to be said of the choice of the last epoch's batches."""
 
@@ -108,6 +111,10 @@ class PlaceBatches:
         places = self._data.train.place_ids
         return len(batches), (Batch(rows, places[rows], places[rows]) for rows in batches)
 
+    def describe_cut(self) -> str:
+        """Return nothing: a batch larger than the data is refused."""
+        return ""
+
     def metrics(self) -> dict[str, float]:
         """Return nothing: places are drawn, not chosen."""
         return {}
@@ -140,6 +147,10 @@ class TupleBatches:
         tuples = self._miner.epoch(epoch, describe)
         return self.num_batches, (tuple_batch(rows, self._shape) for rows in tuples)
 
+    def describe_cut(self) -> str:
+        """Return what the miner has cut down to the data."""
+        return self._miner.describe_cut()
+
     def metrics(self) -> dict[str, float]:
         """Return what the miner says of its last epoch."""
         return self._miner.metrics()
@@ -156,7 +167,8 @@ class TupleBatches:
 def tuple_batch(rows: NDArray[np.int64], shape: TupleShape) -> Batch:
     """Return a batch of tuples side by side.
 
-    A query and its positives have one label, every other image has one of its own.
+    A query and its positives have one label, every other image has one of its own, also where two
+    tuples show the same place: only FastAP compares images of two tuples.
     """
     groups = np.arange(len(rows)) // shape.size
     place = np.arange(len(rows)) % shape.size

@@ -12,8 +12,11 @@ def epoch_line(metrics: Mapping[str, Any], recipe: Recipe) -> str:
     recalls = " ".join(f"@{n} {metrics[f'recall@{n}']:.1f}" for n in ns)
     mining = ""
     if "mining_seconds" in metrics:
+        pool = metrics["mining_pool"]
+        pools = f" in pools of {pool:.0f}" if pool else ""
         mining = (
-            f", mining {metrics['mining_seconds']:.1f} s in pools of {metrics['mining_pool']:.0f}, "
+            f", mining {metrics['mining_seconds']:.1f} s{pools}, "
+            f"{metrics['mining_described']:.0f} images described, "
             f"{metrics['violating_tuples']:.0f} % of tuples violating"
         )
     return (

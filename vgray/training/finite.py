@@ -16,8 +16,8 @@ class TrainingDiverged(Exception):  # noqa: N818 (an outcome of training, not a 
 
 def require_finite_step(
     loss: Tensor, gradient: Tensor, recipe: Recipe, epoch: int, step: int, lr: float
-) -> float:
-    """Return the loss of a step as a number.
+) -> tuple[float, float]:
+    """Return the loss and the size of the gradient of a step as numbers, read at once.
 
     Args:
         loss, gradient: the loss and the norm of all gradients; scalars.
@@ -29,7 +29,7 @@ def require_finite_step(
     """
     value, size = torch.stack([loss.detach().float(), gradient.float()]).tolist()
     if math.isfinite(value) and math.isfinite(size):
-        return float(value)
+        return value, size
     what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is not finite"
     raise TrainingDiverged(
         f"epoch {epoch}, step {step + 1}: {what} (loss {value:.4g}) with {_optimizer_of(recipe)}, "

@@ -1,4 +1,8 @@
-"""Miners: which pairs or triplets of a batch enter the loss."""
+"""Miners: which pairs or triplets of a batch enter the loss.
+
+FastAP takes none of them for its own: it ranks the whole batch for each image, and weighs an
+image by how often it stands in the pairs or triplets kept, relative to the one that does most.
+"""
 
 from typing import Any, Literal
 

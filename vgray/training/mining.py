@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vgray.places.positives import positives_within
 from vgray.places.train_split import TrainSplit
-from vgray.places.tuples import draw_outside, find_candidates, query_weights
+from vgray.places.tuples import draw_outside, find_candidates, query_weights, refresh_sizes
 from vgray.recipe.losses import FullMining, Mining, MslsWeightedMining, NoMining, RandomMining
 from vgray.training.process import limited_threads
 
@@ -32,7 +32,8 @@ class _Tally:
     """What there is to say of an epoch."""
 
     seconds: float = 0.0
-    described: list[int] = field(default_factory=list)  # database images of each refresh
+    pools: list[int] = field(default_factory=list)  # the size of each
+    described: int = 0
     num_tuples: int = 0
 
 
@@ -51,7 +52,8 @@ class TupleMiner:
       its negatives, at random.
 
     Source: deep-visual-geo-localization-benchmark; the further negative is SOE-Net's. What the
-    recipe asks for beyond what the data has is cut down to it, which the log says once.
+    recipe asks for beyond what the data has is cut down to it, negatives to the most that any query
+    has; a query with fewer has its own again, the hardest first.
 
     Args:
         settings: the recipe's mining.
@@ -95,13 +97,10 @@ class TupleMiner:
         self.num_queries = len(candidates.query_rows)
         self.num_dropped = candidates.num_without_positive + candidates.num_without_negative
         database = len(candidates.database_rows)
-        fewest = min(database - len(soft) for soft in candidates.soft_positives)
+        most = max(database - len(soft) for soft in candidates.soft_positives)
         self.positives, self.others = settings.positives, others
-        self.negatives = max(1, min(settings.negatives, fewest - others))
-        per_epoch = min(settings.queries_per_epoch, self.num_queries)
-        per_refresh = min(settings.cache_refresh_rate, per_epoch)
-        starts = range(0, per_epoch, per_refresh)
-        self._refreshes = [min(per_refresh, per_epoch - start) for start in starts]
+        self.negatives = max(1, min(settings.negatives, most - others))
+        self._refreshes = refresh_sizes(settings, self.num_queries)
         self.num_batches = sum(-(-n // settings.tuples_per_batch) for n in self._refreshes)
         wanted = 0 if isinstance(settings, RandomMining) else settings.pool_size
         self._pool_size = min(wanted, database)
@@ -112,9 +111,19 @@ class TupleMiner:
         # Of each query: the negatives it had last, as indices into the database; -1 before that.
         self._last = np.full((self.num_queries, self.negatives), -1, dtype=np.int64)
         self._tally = _Tally()
-        self._say_what_is_cut()
+        logger.info(
+            "tuples of %d queries and %d database images; left out: %d queries with no positive "
+            "within %g m, %d with no negative beyond %g m",
+            self.num_queries,
+            database,
+            candidates.num_without_positive,
+            settings.train_positive_distance_m,
+            candidates.num_without_negative,
+            settings.soft_positive_distance_m,
+        )
 
-    def _say_what_is_cut(self) -> None:
+    def describe_cut(self) -> str:
+        """Return, in a sentence, what is asked for beyond what the data has; "" if nothing is."""
         asked = self._settings.arguments()
         used = {
             "negatives": self.negatives,
@@ -124,30 +133,12 @@ class TupleMiner:
         }
         cut = [f"{key} {asked[key]} to {n}" for key, n in used.items() if n < asked.get(key, 0)]
         database = len(self._candidates.database_rows)
-        logger.info(
-            "tuples of %d queries and %d database images; left out: %d queries with no positive "
-            "within %g m, %d with no negative beyond %g m%s",
-            self.num_queries,
-            database,
-            self._candidates.num_without_positive,
-            self._settings.train_positive_distance_m,
-            self._candidates.num_without_negative,
-            self._settings.soft_positive_distance_m,
-            f"; cut down: {', '.join(cut)}" if cut else "",
-        )
-
-    @property
-    def described_per_epoch(self) -> int:
-        """Images that an epoch describes, at most."""
-        counts = np.sort([len(positives) for positives in self._candidates.positives])[::-1]
-        total = 0
-        for queries in self._refreshes:
-            pool = self._pool_size
-            if isinstance(self._settings, FullMining):
-                pool = queries * (pool + self.negatives)
-            database = int(counts[:queries].sum()) + pool
-            total += queries + min(database, len(self._candidates.database_rows))
-        return total
+        soft = self._candidates.soft_positives
+        few = sum(database - len(near) < self.negatives for near in soft)
+        said = [f"cut down to the data: {', '.join(cut)}"] if cut else []
+        if few:
+            said.append(f"queries that repeat negatives, having fewer than {self.negatives}: {few}")
+        return "; ".join(said)
 
     def epoch(self, epoch: int, describe: Describe) -> Iterator[Rows]:
         """Mine an epoch's tuples, those of a refresh when its first batch is asked for.
@@ -173,8 +164,9 @@ class TupleMiner:
     def metrics(self) -> dict[str, float]:
         """Return what there is to say of the last epoch.
 
-        ``num_tuples``, ``dropped_queries``, ``mining_seconds`` (with describing), ``mining_pool``
-        (database images described at a refresh, on average).
+        ``num_tuples``, ``dropped_queries``, ``mining_seconds`` (with describing),
+        ``mining_described`` (images, each time that they are), and ``mining_pool``: the database
+        images of which a query's negatives are chosen by descriptor, on average; 0 for random.
 
         Raises:
             ValueError: there was no epoch.
@@ -186,7 +178,8 @@ class TupleMiner:
             "num_tuples": tally.num_tuples,
             "dropped_queries": self.num_dropped,
             "mining_seconds": tally.seconds,
-            "mining_pool": float(np.mean(tally.described)),
+            "mining_described": tally.described,
+            "mining_pool": float(np.mean(tally.pools)),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -210,10 +203,10 @@ class TupleMiner:
         positives = [self._candidates.positives[query] for query in queries]
         pools = self._pools(rng, queries)
         described = np.unique(np.concatenate([*positives, *pools]))
-        self._tally.described.append(len(described))
         query_rows = self._candidates.query_rows[queries]
         database_rows = self._candidates.database_rows
         rows = np.union1d(query_rows, database_rows[described])
+        self._tally.described += len(rows)
         descriptors = torch.from_numpy(describe(rows))
         column_of = np.searchsorted(rows, database_rows)  # of those that are described
         chosen = np.empty((count, self.positives + self.negatives), dtype=np.int64)
@@ -237,12 +230,14 @@ class TupleMiner:
         database = len(self._candidates.database_rows)
         if not isinstance(self._settings, FullMining):
             shared = np.sort(rng.choice(database, self._pool_size, replace=False))
+            self._tally.pools.append(len(shared))
             return [shared[~np.isin(shared, near)] for near in soft]
         pools = []
         for query, near in zip(queries, soft, strict=True):
             last = self._last[query]
             pool = draw_outside(rng, database, near, self._pool_size)
             pools.append(np.union1d(pool, last[last >= 0]))
+            self._tally.pools.append(len(pools[-1]))
         return pools
 
     def _distances(self, descriptors: Tensor, places: Rows) -> Iterator[NDArray[np.float32]]:
@@ -256,13 +251,17 @@ class TupleMiner:
             yield from distances.numpy()
 
     def _filled_up(self, rng: np.random.Generator, query: int, hardest: Rows) -> Rows:
-        """Return as many negatives as a tuple has, those that are missing at random."""
+        """Return as many negatives as a tuple has, those that are missing at random.
+
+        Where the query has no more, its own again from the first.
+        """
         missing = self.negatives - len(hardest)
         if not missing:
             return hardest
         excluded = np.concatenate([self._candidates.soft_positives[query], hardest])
         database = len(self._candidates.database_rows)
-        return np.concatenate([hardest, draw_outside(rng, database, excluded, missing)])
+        more = draw_outside(rng, database, excluded, missing)
+        return np.resize(np.concatenate([hardest, more]), self.negatives)
 
     def _others(self, rng: np.random.Generator, queries: Rows, negatives: Rows) -> Rows:
         """Return, for each query, a database image of a place that its tuple does not show.

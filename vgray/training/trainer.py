@@ -1,7 +1,6 @@
 """Training of one recipe, in one process, on one device."""
 
 import logging
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
@@ -24,13 +23,14 @@ from vgray.training.checkpoints import Saved, differences, epoch_folder, read_sa
 from vgray.training.clusters import initialise_clusters
 from vgray.training.data import TrainingData
 from vgray.training.finite import require_finite_descriptors, require_finite_step
-from vgray.training.losses import LOSSES, compute_loss, violating_tuples
+from vgray.training.losses import LOSSES, compute_loss
 from vgray.training.miners import MINERS
 from vgray.training.optimizers import build_optimizer
 from vgray.training.precision import settle_precision
 from vgray.training.process import limited_threads, peak_memory_mb, seed_everything
 from vgray.training.run_folder import locked
 from vgray.training.schedules import SCHEDULES
+from vgray.training.tally import Tally
 from vgray.training.validation import score
 
 logger = logging.getLogger(__name__)
@@ -73,11 +73,13 @@ def train(
         ``recall@1_low`` and ``recall@1_high``, ``num_queries``, ``num_batches``, ``seconds``,
         ``train_seconds``, ``images_per_s`` (trained), ``peak_memory_mb`` (of the device; on a CPU
         of the process), ``threads`` (of torch), and, for the first epoch that a call trains,
-        ``seconds_to_first_step``. With a miner also ``kept_per_batch`` (pairs or triplets that it
-        left, on average); with tuples what :meth:`TupleMiner.metrics` says, and
-        ``violating_tuples``, the percent of those trained on with a negative nearer to the query
-        than every positive. ``train_seconds`` and ``images_per_s`` are without ``mining_seconds``.
-        ``warning`` is a sentence that a user should know, in the first epoch that it is true of.
+        ``seconds_to_first_step``. With a miner also what it left of a batch, on average:
+        ``kept_positives`` and ``kept_negatives`` (pairs), or ``kept_triplets``; with tuples what
+        :meth:`TupleMiner.metrics` says, and ``violating_tuples``, the percent of those trained on
+        with a negative nearer to the query than every positive. ``train_seconds`` and
+        ``images_per_s`` are without ``mining_seconds``. Two are sentences for the user:
+        ``warning``, in the first epoch in which nothing is learned, why; ``note``, in the first
+        epoch, what the mining asks for beyond what the data has.
 
     Raises:
         TrainingDiverged: a number is no longer finite (:mod:`vgray.training.finite`).
@@ -113,12 +115,14 @@ def _train(
         try:
             checkpoint = saved.checkpoint if saved else None
             trainer = Trainer(recipe, data, where, checkpoint, threads, progress, started)
-            extra = {}
+            extra: dict[str, Any] = {}
             if evaluate_untrained and not history:
-                extra = {"recall@1_untrained": trainer.evaluate()["recall@1"]}
+                extra["recall@1_untrained"] = trainer.evaluate()["recall@1"]
+            if not history and (cut := trainer.batches.describe_cut()):
+                extra["note"] = cut
             for epoch in range(len(history) + 1, recipe.epochs + 1):
                 metrics = trainer.run_epoch(epoch) | extra
-                if any(metrics.get("warning") == before.get("warning") for before in history):
+                if any("warning" in before for before in history):
                     metrics.pop("warning", None)  # said once
                 history = [*history, metrics]
                 extra = {}
@@ -214,10 +218,8 @@ class Trainer:
         started = perf_counter()
         num_batches, batches = self.batches.epoch(epoch, self._describe_training)
         extra: dict[str, Any] = {}
-        losses: list[float] = []
-        kept: list[int] = []
-        num_images, num_tuples, lr, step = 0, 0, 0.0, 0
-        violating = torch.zeros((), dtype=torch.int64, device=self.device)
+        tally = Tally(self.recipe)
+        lr, step = 0.0, 0
         self._epoch = epoch
         self.network.train()
         following = self._load_next(batches)
@@ -242,36 +244,21 @@ class Trainer:
             self.schedule.end_step()
             # Read from disk while a GPU is still at work: the way back has not been waited for.
             following = self._load_next(batches)
-            losses.append(require_finite_step(mined.value, gradient, self.recipe, epoch, step, lr))
-            if mined.kept is not None:
-                kept.append(mined.kept)
-            if batch.shape is not None:
-                violating += violating_tuples(described, batch.shape)
-                num_tuples += len(batch.rows) // batch.shape.size
+            loss, size = require_finite_step(mined.value, gradient, self.recipe, epoch, step, lr)
+            tally.add(loss, size, mined.kept, described, batch.shape)
             if self._started is not None:
                 extra["seconds_to_first_step"] = perf_counter() - self._started
                 self._started = None
-            num_images += len(batch.rows)
             step += 1
             if self._progress is not None:
-                self._progress(epoch, step, num_batches, num_images)
+                self._progress(epoch, step, num_batches, tally.num_images)
         extra |= self.batches.metrics()
-        if num_tuples:
-            extra["violating_tuples"] = 100 * violating.item() / num_tuples
-        if kept:
-            extra["kept_per_batch"] = math.fsum(kept) / len(kept)
-            if not any(kept):
-                extra["warning"] = (
-                    f"the miner {self.recipe.miner.name} kept nothing in any batch, so nothing was "
-                    "learned in this epoch; loosen it, or give miner.name none"
-                )
+        extra |= tally.metrics()
         seconds = perf_counter() - started - extra.get("mining_seconds", 0.0)
         return {
-            "loss": math.fsum(losses) / len(losses),
             "lr": lr,
-            "num_batches": len(losses),
             "train_seconds": seconds,
-            "images_per_s": num_images / seconds,
+            "images_per_s": tally.num_images / seconds,
             **extra,
         }
 

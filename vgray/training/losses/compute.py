@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from vgray.training.losses.quadruplets import HPHNLoss
 
-Pairs: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Rows (anchor, positive, anchor, negative), the first two and the last two of equal length."""
+Rows: TypeAlias = tuple[Tensor, ...]
+"""Pairs (anchor, positive, anchor, negative), the first two and the last two of equal length, or
+triplets (anchor, positive, negative)."""
 
 
 class TupleShape(NamedTuple):
@@ -29,8 +30,9 @@ class MinedLoss(NamedTuple):
     """A batch's loss and what it was computed from."""
 
     value: Tensor
-    kept: int | None
-    """Pairs (positive and negative together) or triplets that the miner kept; None without one."""
+    kept: dict[str, int]
+    """How many ``positives`` and ``negatives`` (pairs), or ``triplets``, the miner kept; empty
+    without one."""
 
 
 def compute_loss(
@@ -47,9 +49,10 @@ def compute_loss(
         miner: of :data:`vgray.training.MINERS`; not asked if there is a ``shape``.
         descriptors: (B, D) of any floating type; with a ``shape``, B is T times its size: T tuples
             side by side, each a query, its positives, its negatives, and its others.
-        labels: (B,) place of each. With a ``shape`` only FastAP goes by them; the other losses
-            compare each query with the images of its own tuple, whatever their labels. Those that
-            are a mean over all rows (multi-similarity, lifted structure) stay one.
+        labels: (B,) place of each. With a ``shape`` only FastAP goes by them and ranks the whole
+            batch; the other losses compare each query with the images of its own tuple, whatever
+            their labels. Those that are a mean over all rows (multi-similarity, lifted structure)
+            stay one.
         shape: of the tuples; None for a batch of places.
 
     Raises:
@@ -59,14 +62,18 @@ def compute_loss(
     with torch.autocast(descriptors.device.type, enabled=False):
         exact = descriptors if descriptors.dtype == torch.float64 else descriptors.float()
         if shape is not None:
-            return MinedLoss(_loss_of_tuples(loss, exact, labels, shape), None)
+            return MinedLoss(_loss_of_tuples(loss, exact, labels, shape), {})
         if isinstance(loss, HPHNLoss):
             raise ValueError("found a batch of places; HPHN is a loss of tuples")
         with torch.no_grad():
             mined = miner(exact, labels)
         kept = _count(mined)
-        # FastAP takes no pairs for all pairs.
-        value = (exact * 0).sum() if kept == 0 else loss(exact, labels, mined)
+        if mined is None:
+            value = loss(exact, labels)
+        elif any(kept.values()):
+            value = loss(exact, labels, _taken_for_some(loss, mined))
+        else:
+            value = (exact * 0).sum()  # FastAP takes no pairs for all pairs
     return MinedLoss(value, kept)
 
 
@@ -79,10 +86,22 @@ def violating_tuples(descriptors: Tensor, shape: TupleShape) -> Tensor:
     return torch.sum(is_nearer)
 
 
-def _count(mined: tuple[Tensor, ...] | None) -> int | None:
+def _count(mined: Rows | None) -> dict[str, int]:
     if mined is None:
-        return None
-    return len(mined[0]) + (len(mined[2]) if len(mined) == 4 else 0)
+        return {}
+    if len(mined) == 4:
+        return {"positives": len(mined[0]), "negatives": len(mined[2])}
+    return {"triplets": len(mined[0])}
+
+
+def _taken_for_some(loss: nn.Module, rows: Rows) -> Rows:
+    """Return the same pairs or triplets so that the library does not take one of a kind for none.
+
+    Its losses of pairs do. All twice have the same mean.
+    """
+    if isinstance(loss, GenericPairLoss) and all(len(each) <= 1 for each in rows):
+        return tuple(each.repeat(2) for each in rows)
+    return rows
 
 
 def _loss_of_tuples(
@@ -92,11 +111,8 @@ def _loss_of_tuples(
         raise ValueError(f"found {len(descriptors)} descriptors, expected tuples of {shape.size}")
     if isinstance(loss, HPHNLoss):
         return _quadruplets(loss, descriptors, shape)
-    anchor, positive, other_anchor, negative = _pairs(shape, len(descriptors), descriptors.device)
-    if isinstance(loss, GenericPairLoss) and len(positive) == len(negative) == 1:
-        # The library takes one pair of each kind for none; twice the positive has the same mean.
-        anchor, positive = anchor.repeat(2), positive.repeat(2)
-    value: Tensor = loss(descriptors, labels, (anchor, positive, other_anchor, negative))
+    pairs = _pairs(shape, len(descriptors), descriptors.device)
+    value: Tensor = loss(descriptors, labels, _taken_for_some(loss, pairs))
     return value
 
 
@@ -111,7 +127,7 @@ def _quadruplets(loss: nn.Module, descriptors: Tensor, shape: TupleShape) -> Ten
     return value
 
 
-def _pairs(shape: TupleShape, rows: int, device: torch.device) -> Pairs:
+def _pairs(shape: TupleShape, rows: int, device: torch.device) -> Rows:
     # Losses of triplets put every positive of a query with every negative themselves.
     queries = torch.arange(0, rows, shape.size, device=device)
     positives = 1 + torch.arange(shape.positives, device=device)
