@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search_spaces.demo import DEMO_SETTINGS, DEMO_TUPLE_SETTINGS
 from vgray.errors import UserError
 from vgray.orchestration.cost import Speeds
 from vgray.orchestration.plan import SweepOptions, describe_run, make_plan, stored_options
@@ -368,3 +369,32 @@ def test_a_large_space_is_planned_in_seconds(tiny_city: Path, tmp_path: Path) ->
     assert time.perf_counter() - started < 10
     assert [title for title, _ in plan.notes] == ["branches"]
     assert len(plan.branches) == sum(map(len, names.values()))
+
+
+def test_a_space_of_few_settings_is_tried_once_and_whole(tiny_city: Path, tmp_path: Path) -> None:
+    sizes = _write_space(tmp_path, 'trial.suggest_categorical("optimizer.name", ["adam", "sgd"])')
+    plan = make_plan(replace(_options(tiny_city, num_trials=5), space=sizes))
+    assert (plan.options.sampler, plan.options.num_trials, len(plan.given)) == ("grid", 2, 2)
+    assert "grid" in dict(plan.notes)
+    fewer = make_plan(replace(_options(tiny_city, num_trials=1), space=sizes))
+    assert (fewer.options.sampler, fewer.options.num_trials) == ("tpe", 1)
+    assert make_plan(_options(tiny_city, num_trials=50)).options.sampler == "tpe"
+
+
+def test_published_settings_are_said_to_have_been_trained_longer(tiny_city: Path) -> None:
+    plan = make_plan(_options(tiny_city, published_only=True, num_trials=0, scheduler="none"))
+    (text,) = (text for title, text in plan.notes if title == "published")
+    assert text.startswith("the studies trained ") and text.endswith(" are trained for 9")
+    assert " for 10 epochs" in text
+    ten = _options(tiny_city, published_only=True, num_trials=0, settings={"epochs": 10})
+    assert "published" not in dict(make_plan(ten).notes)
+
+
+def test_the_demo_presets_hold_for_tuples_and_places(tiny_city: Path) -> None:
+    presets = {**DEMO_SETTINGS, **DEMO_TUPLE_SETTINGS, "image_size": [32, 32]}
+    options = _options(tiny_city, num_trials=4, presets=presets)
+    plan = make_plan(replace(options, space="mining"))
+    assert {branch.recipe.mining.name for branch in plan.branches} == {"random", "partial", "full"}
+    for branch in plan.branches:
+        assert branch.recipe.mining.arguments()["queries_per_epoch"] == 128
+    assert make_plan(options).base.mining.name == "none"

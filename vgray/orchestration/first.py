@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vgray.errors import UserError
 from vgray.orchestration.branches import LeftOut
 from vgray.orchestration.grid import grid_settings, num_settings, spread
-from vgray.orchestration.published import completed
+from vgray.orchestration.published import completed, drawn_beside
 from vgray.orchestration.spaces import SearchSpace
 from vgray.recipe import Recipe, is_misfit
 from vgray.settings import describe_settings
@@ -51,10 +51,24 @@ def settings_tried_first(
         return _published_only(space, base)
     if options.sampler == "grid":
         return _grid(options, space, base, warm_start)
-    published = [setting for setting in space.published if is_new(setting)]
+    published = [setting for setting in _whole_first(space) if is_new(setting)]
     # At most half of the trials: a sweep that only repeats the literature searches nothing.
     published = published[: math.ceil(options.num_trials / 2)]
     return First(published, len(published), options.num_trials)
+
+
+def _whole_first(space: SearchSpace) -> list[Mapping[str, Any]]:
+    """Return the published settings: those that leave nothing to draw before those that do.
+
+    Of composed spaces one may have the settings of all, of which those of the others are parts.
+    """
+    whole = [setting for setting in space.published if not drawn_beside(space, setting)]
+    parts = [
+        setting
+        for setting in space.published
+        if setting not in whole and not any(setting.items() <= each.items() for each in whole)
+    ]
+    return whole + parts
 
 
 def has_few_settings(options: "SweepOptions", space: SearchSpace, base: Recipe) -> bool:
