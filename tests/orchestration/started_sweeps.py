@@ -47,6 +47,10 @@ def finish(storage: Path, *options: str) -> None:
     assert start(storage, *options).wait(timeout=400) == 0, log(storage)
 
 
+def resume(storage: Path, *options: str) -> None:
+    finish(storage, "--resume", "run", *options, *ONE_AT_A_TIME)
+
+
 def checkpoints(storage: Path) -> dict[str, float]:
     """Return the seconds that each checkpointed epoch took: they tell two trainings apart."""
     found = {}
@@ -71,6 +75,11 @@ def wait_for_epochs(process: subprocess.Popen[str], storage: Path, more_than: in
 def decided(path: Path) -> list[dict[str, Any]]:
     rows = pq.read_table(path).to_pylist()
     return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
+
+
+def require_same_tables(one: Path, other: Path) -> None:
+    for table in ("trials.parquet", "epochs.parquet"):
+        assert decided(one / "run" / table) == decided(other / "run" / table)
 
 
 def require_no_epoch_trained_twice(storage: Path, seen: dict[str, float]) -> None:

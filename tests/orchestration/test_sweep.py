@@ -15,10 +15,11 @@ from started_sweeps import (
     ONE_AT_A_TIME,
     SMALL,
     checkpoints,
-    decided,
     finish,
     log,
     require_no_epoch_trained_twice,
+    require_same_tables,
+    resume,
     start,
     wait_for_epochs,
 )
@@ -36,16 +37,8 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Path:
-    storage = tmp_path_factory.mktemp("undisturbed") / "runs"
-    finish(storage, *OPTIONS, "--data", str(tiny_city))
-    return storage
-
-
 def _require_same_as(undisturbed: Path, storage: Path) -> None:
-    for table in ("trials.parquet", "epochs.parquet"):
-        assert decided(storage / "run" / table) == decided(undisturbed / "run" / table)
+    require_same_tables(storage, undisturbed)
     best = [
         json.loads((s / "run" / "best" / "trial.json").read_text()) for s in (undisturbed, storage)
     ]
@@ -129,6 +122,6 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(
     ]
     assert "interrupted" in statuses
     assert (storage / "run" / "best" / "model.safetensors").exists()
-    finish(storage, "--resume", "run", *ONE_AT_A_TIME)
+    resume(storage)
     _require_same_as(undisturbed, storage)
     require_no_epoch_trained_twice(storage, seen)

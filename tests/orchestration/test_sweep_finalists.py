@@ -12,9 +12,10 @@ from started_sweeps import (
     SMALL,
     checkpoints,
     decided,
-    finish,
     log,
     require_no_epoch_trained_twice,
+    require_same_tables,
+    resume,
     start,
     wait_for_epochs,
 )
@@ -26,13 +27,6 @@ OPTIONS = [
     "--space", "optimizers", "--num-trials", "3", "--epochs", str(EPOCHS), "--scheduler", "none",
     "--finalists", "2", "--repeats", "2", *ONE_AT_A_TIME, "--name", "run", *SMALL,
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Path:
-    storage = tmp_path_factory.mktemp("undisturbed") / "runs"
-    finish(storage, *OPTIONS, "--data", str(tiny_city))
-    return storage
 
 
 def test_the_best_are_repeated_and_ranked_by_their_mean(undisturbed: Path) -> None:
@@ -75,9 +69,8 @@ def test_stopped_during_the_finalists_it_goes_on_with_them(
     process.wait(timeout=60)
     seen = checkpoints(storage)
     assert len(seen) < 7 * EPOCHS
-    finish(storage, "--resume", "run", *ONE_AT_A_TIME)
-    for table in ("trials.parquet", "epochs.parquet"):
-        assert decided(storage / "run" / table) == decided(undisturbed / "run" / table)
+    resume(storage)
+    require_same_tables(storage, undisturbed)
     for file in ("finalists.json", "best/trial.json"):
         assert (storage / "run" / file).read_text() == (undisturbed / "run" / file).read_text()
     require_no_epoch_trained_twice(storage, seen)
@@ -88,7 +81,7 @@ def test_more_finalists_are_trained_when_the_run_is_resumed_with_more(
 ) -> None:
     storage = tmp_path / "runs"
     shutil.copytree(undisturbed, storage)
-    finish(storage, "--resume", "run", "--finalists", "3", *ONE_AT_A_TIME)
+    resume(storage, "--finalists", "3")
     before, after = (decided(each / "run" / "trials.parquet") for each in (undisturbed, storage))
     assert after[:7] == before
     assert [(row["phase"], row["seed"]) for row in after[7:]] == [("finalist", 1), ("finalist", 2)]

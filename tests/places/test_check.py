@@ -1,48 +1,14 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from small_set import add_images, remove_images, write_small_set
 
 from vgray.places import check, load_manifest
-from vgray.places.filenames import format_name
-
-
-def image(
-    root: Path,
-    folder: str,
-    east: float,
-    *,
-    count: int = 1,
-    zone: int = 10,
-    size: tuple[int, int] = (32, 24),
-) -> list[Path]:
-    paths = []
-    for number in range(count):
-        name = format_name(
-            east_m=553000 + east,
-            north_m=4175000 + 0.5 * number,
-            utm_zone=zone,
-            zone_letter="S",
-            lat=37.7,
-            lon=-122.4,
-            heading_deg=0,
-        )
-        path = root / folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size, (number * 9, 80, 90)).save(path)
-        paths.append(path)
-    return paths
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three places of 4 images and one of 2; one of three val queries has no positive."""
-    for place, count in enumerate((4, 4, 4, 2)):
-        image(tmp_path, "train/database", 100 * place, count=count)
-    image(tmp_path, "val/database", 1000, count=2)
-    for east in (1005, 1024, 1500):
-        image(tmp_path, "val/queries", east, size=(64, 48))
-    return tmp_path
+    return write_small_set(tmp_path)
 
 
 def test_a_sound_dataset(root: Path) -> None:
@@ -92,12 +58,6 @@ def test_duplicates(root: Path) -> None:
     assert check(load_manifest(root)).duplicate_positions == 1
 
 
-def remove(root: Path, *folders: str) -> None:
-    for folder in folders:
-        for path in (root / folder).iterdir():
-            path.unlink()
-
-
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
@@ -108,26 +68,26 @@ def remove(root: Path, *folders: str) -> None:
     ],
 )
 def test_what_cannot_be_trained_is_a_problem(root: Path, folders: list[str], message: str) -> None:
-    remove(root, *folders)
+    remove_images(root, *folders)
     table = load_manifest(root)
     assert [problem for problem in check(table).problems if message in problem]
 
 
 def test_mixed_zones_are_refused(root: Path) -> None:
-    image(root, "val/database", 1000, zone=11)
+    add_images(root, "val/database", 1000, zone=11)
     table = load_manifest(root)
     assert "2 UTM zones (10N, 11N)" in check(table).problems[0]
 
 
 def test_mixed_zones_in_training_are_a_warning(root: Path) -> None:
-    image(root, "train/database", 0, zone=11, count=4)
+    add_images(root, "train/database", 0, zone=11, count=4)
     report = check(load_manifest(root))
     assert report.problems == [] and any("2 UTM zones" in text for text in report.warnings)
 
 
 def test_mixed_zones_in_test_are_a_problem(root: Path) -> None:
-    image(root, "test/database", 0)
-    image(root, "test/queries", 0, zone=11)
+    add_images(root, "test/database", 0)
+    add_images(root, "test/queries", 0, zone=11)
     table = load_manifest(root)
     assert "test split lies in 2" in check(table).problems[0]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from small_set import add_images, remove_images, write_small_set
 
 from vgray.errors import UserError
 from vgray.places import (
@@ -17,52 +17,20 @@ from vgray.places import (
     require_data_for,
     steps_per_epoch,
 )
-from vgray.places.filenames import format_name
 from vgray.places.train_split import zones_apart
 from vgray.recipe import Recipe
 
 
-def image(
-    root: Path, folder: str, east: float, *, count: int = 1, zone: int = 10, note: str = ""
-) -> None:
-    for number in range(count):
-        name = format_name(
-            east_m=553000 + east,
-            north_m=4175000 + 0.5 * number,
-            utm_zone=zone,
-            zone_letter="S",
-            lat=37.7,
-            lon=-122.4,
-            heading_deg=0,
-            note=note,
-        )
-        path = root / folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (32, 24), (number * 9, 80, 90)).save(path)
-
-
-def remove(root: Path, *folders: str) -> None:
-    for folder in folders:
-        for path in (root / folder).iterdir():
-            path.unlink()
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three places of 4 images and one of 2; one of three val queries has no positive."""
-    for place, count in enumerate((4, 4, 4, 2)):
-        image(tmp_path, "train/database", 100 * place, count=count)
-    image(tmp_path, "val/database", 1000, count=2)
-    for east in (1005, 1024, 1500):
-        image(tmp_path, "val/queries", east)
-    return tmp_path
+    return write_small_set(tmp_path)
 
 
 @pytest.fixture
 def queries(root: Path) -> Path:
     """The same with training queries: two near a place, one near none."""
     for east in (4, 108, 250):
-        image(root, "train/queries", east)
+        add_images(root, "train/queries", east)
     return root
 
 
@@ -91,7 +59,7 @@ def test_sound_data_is_enough(queries: Path) -> None:
     ],
 )
 def test_splits_must_be_there(root: Path, folders: list[str], message: str) -> None:
-    remove(root, *folders)
+    remove_images(root, *folders)
     table = load_training_data([root])
     for asked in (recipe(), mining()):
         with pytest.raises(UserError, match=message) as caught:
@@ -100,14 +68,14 @@ def test_splits_must_be_there(root: Path, folders: list[str], message: str) -> N
 
 
 def test_val_lies_in_one_zone(root: Path) -> None:
-    image(root, "val/database", 1000, zone=11)
+    add_images(root, "val/database", 1000, zone=11)
     with pytest.raises(UserError, match="val split lies in 2 UTM zones"):
         require_data_for(load_training_data([root]), [recipe()])
 
 
 def test_queries_far_from_the_database(root: Path) -> None:
-    remove(root, "val/queries")
-    image(root, "val/queries", 3000)
+    remove_images(root, "val/queries")
+    add_images(root, "val/queries", 3000)
     table = load_training_data([root])
     far = recipe(evaluation__distance_m=5000)
     require_data_for(table, [far])
@@ -124,7 +92,7 @@ def test_places_that_are_all_near(root: Path) -> None:
 
 
 def test_places_of_two_zones_are_apart(root: Path) -> None:
-    image(root, "train/database", 0, zone=11, count=4)
+    add_images(root, "train/database", 0, zone=11, count=4)
     table = load_training_data([root])
     require_data_for(table, [recipe(batch__min_distance_m=9000)])
     split = TrainSplit.of(table)
@@ -165,9 +133,9 @@ def test_tuples_need_queries_and_distances(queries: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             require_data_for(table, [large, mining(**settings)])
-    image(queries, "train/queries", 204, note="night")
+    add_images(queries, "train/queries", 204, note="night")
     require_data_for(load_training_data([queries]), [mining(mining__name="msls_weighted")])
-    remove(queries, "train/queries")
+    remove_images(queries, "train/queries")
     with pytest.raises(UserError, match="no queries"):
         require_data_for(load_training_data([queries]), [large])
 

@@ -1,6 +1,7 @@
 """A city of 34 places made of coloured squares, 32 px: small enough to train on in a second."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from vgray import Recipe
 from vgray.places.train_split import TrainSplit
-from vgray.training import TrainingData
+from vgray.training import TrainingData, train
 
 SIZE = 32
 
@@ -70,3 +71,10 @@ def tiny() -> Recipe:
             "precision": "float32",
         }
     )
+
+
+@pytest.fixture
+def trained(tmp_path: Path, tiny: Recipe, squares: TrainingData) -> tuple[Path, list[dict]]:
+    """The folder of a training that has ended, and its metrics."""
+    folder = tmp_path / "trained"
+    return folder, list(train(tiny, squares, folder, device="cpu"))
