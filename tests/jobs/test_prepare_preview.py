@@ -17,6 +17,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_shown(tiny_city: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "recipe.json", tmp_path / "sheet"
     values = {"image_size": [40, 48], "augmentation": {"brightness": [0.1, 0.3]}}

@@ -113,6 +113,7 @@ def call(monkeypatch: pytest.MonkeyPatch, cwd: Path, *options: str) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_training_ends_with_a_model(tmp_path: Path, city: Path) -> None:
     ended = run(
         tmp_path, "--data", str(city), "--out", "one", "--set", "epochs=2",

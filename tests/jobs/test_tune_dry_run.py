@@ -7,6 +7,7 @@ import pytest
 from tune_command import JOB, SMALL, run_tune
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_plan_and_starts_nothing(tmp_path: Path, tiny_city: Path) -> None:
     result = run_tune(
         "--space", "optimizers", "--data", tiny_city, *SMALL, "--epochs", 9, "--dry-run",

@@ -55,7 +55,7 @@ def test_mistakes_are_one_line(
             arguments += ["--set", "backbone.weights=none"]
         if not any("batch" in argument for argument in arguments):
             arguments += ["--set", "batch.places=4"]
-    assert message in refused(*arguments, "--storage", tmp_path)
+    assert message in refused_here(*arguments, "--storage", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -125,6 +125,7 @@ def _table(run: RunFolder) -> list[dict[str, Any]]:
     return pq.read_table(run.path / "trials.parquet").to_pylist()
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_a_sweep_ends_as_one_left_in_peace(
     run: RunFolder, tmp_path: Path
 ) -> None:

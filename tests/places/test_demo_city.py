@@ -282,6 +282,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_removes_what_a_killed_one_left_but_not_what_a_living_one_makes(
     tmp_path: Path,
 ) -> None:

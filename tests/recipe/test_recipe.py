@@ -164,15 +164,8 @@ def test_files(tmp_path: Path) -> None:
         Recipe.from_file(tmp_path / "missing.json")
 
 
-@pytest.mark.parametrize(
-    ("code", "absent"),
-    [
-        ("import vgray; vgray.Recipe()", "torch"),
-        ("import vgray.training, vgray.retrieval, vgray.models", "ray"),
-    ],
-)
-def test_what_an_import_does_not_bring(code: str, absent: str) -> None:
-    code = f"import sys; {code}; sys.exit({absent!r} in sys.modules)"
+def test_a_recipe_needs_no_torch() -> None:
+    code = "import sys; import vgray; vgray.Recipe(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -15,6 +15,7 @@ from vgray.training import TrainingData
 pytestmark = pytest.mark.photos
 
 
+@pytest.mark.slow
 def test_untrained_recall_with_partial_weights(photos: Path, tmp_path: Path) -> None:
     weights = photos / "weights" / "resnet18_imagenet_to_layer3.safetensors"
     recipe = Recipe().with_settings(

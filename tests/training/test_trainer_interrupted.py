@@ -29,6 +29,7 @@ from vgray.training import TrainingData, best_checkpoint, train
         {**TUPLES, "augmentation.images": "queries", "augmentation.flip": {}},
     ],
 )
+@pytest.mark.slow
 def test_resumed_training_equals_an_uninterrupted_one(
     tmp_path: Path, tiny: Recipe, squares: TrainingData, settings: dict
 ) -> None:
@@ -51,6 +52,7 @@ def test_resumed_training_equals_an_uninterrupted_one(
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
+@pytest.mark.slow
 def test_a_killed_process_has_what_it_yielded(
     tmp_path: Path, tiny: Recipe, squares: TrainingData, trained: tuple[Path, list[dict]]
 ) -> None:
