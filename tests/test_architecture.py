@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 # Each imports only from those before it; the first row knows plain values only.
 ORDER = [
@@ -75,6 +77,7 @@ def test_what_is_light_stays_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_training_needs_no_ray() -> None:
     code = "import sys, vgray.training, vgray.models; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

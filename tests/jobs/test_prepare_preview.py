@@ -49,6 +49,7 @@ def test_a_recipe_is_shown(tiny_city: Path, tmp_path: Path) -> None:
         (["--set", "augmentation.flip.p=1", "--out", "/no/such/sheet.png"], "--out"),
     ],
 )
+@pytest.mark.slow
 def test_mistakes_are_one_line(
     arguments: list[str], message: str, tiny_city: Path, tmp_path: Path
 ) -> None:

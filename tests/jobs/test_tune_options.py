@@ -109,6 +109,7 @@ def test_mistakes_about_a_run_are_one_line(
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.json"]
 
 
+@pytest.mark.slow
 def test_a_name_that_exists_is_refused(tmp_path: Path, tiny_city: Path) -> None:
     (tmp_path / "old").mkdir()
     arguments = ["--space", "optimizers", "--data", tiny_city, *SMALL, "--storage", tmp_path]
