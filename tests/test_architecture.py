@@ -19,6 +19,7 @@ ORDER = [
     "vgray.models",
     "vgray.retrieval",
     "vgray.training",
+    "vgray.reports",
     "vgray.orchestration",
 ]
 

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,6 +73,24 @@ def demo_city() -> str:
 
     with counting("making the demo city") as progress:
         return str(default_city(progress=progress))
+
+
+def spread_values(arguments: Sequence[str], options: Collection[str]) -> list[str]:
+    """Repeat an option before each of its values: ``--runs A B`` becomes ``--runs A --runs B``.
+
+    Args:
+        arguments: the words of the command line.
+        options: those that may be followed by several values.
+    """
+    spread: list[str] = []
+    current: str | None = None
+    for word in arguments:
+        if word.startswith("-") and word != "-":
+            current = word if word in options else None
+        elif current is not None and spread[-1] != current:
+            spread.append(current)
+        spread.append(word)
+    return spread
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def describe(
             "images": num_images,
             "unreadable": num_unreadable,
         },
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "command": list(command),
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
@@ -67,8 +67,9 @@ def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
         csv.writer(file).writerows([("path", "reason"), *skipped])
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result."""
+    found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)

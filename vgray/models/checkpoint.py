@@ -128,6 +128,22 @@ def read_metrics(checkpoint: str | Path, files: Sequence[str] = (MODEL, RECIPE))
     return dict(metrics)
 
 
+def model_hash(checkpoint: str | Path, recipe: Recipe | None = None) -> str:
+    """Return 64 hexadecimal digits of a model: of its weights, and of how it is to be used.
+
+    Args:
+        checkpoint: the folder.
+        recipe: the checkpoint's own with changes for testing; its own unless given.
+
+    Raises:
+        UserError: the checkpoint is missing or damaged.
+    """
+    folder = Path(checkpoint)
+    weights = read_metrics(folder)["sha256"][MODEL]
+    used = recipe or Recipe.from_file(folder / RECIPE)
+    return hashlib.sha256(f"{weights}\n{used.to_json()}".encode()).hexdigest()
+
+
 def load_model(checkpoint: str | Path, device: torch.device | str | None = None) -> Network:
     """Load a trained model, in evaluation mode, from a checkpoint folder.
 

@@ -60,8 +60,8 @@ def read_trial(name: str) -> Trial:
             f"--trial {name}: expected a run's folder and the number of a trial, as in runs/NAME#3"
         )
     folder = Path(folder_text).expanduser()
-    run = _read_run(folder, name)
-    rows = _rows(folder / "trials.parquet")
+    run = read_run(folder, f"--trial {name}")
+    rows = table_rows(folder / "trials.parquet")
     row = next((row for row in rows if row["trial"] == int(number)), None)
     if row is None:
         numbers = [row["trial"] for row in rows]
@@ -70,7 +70,7 @@ def read_trial(name: str) -> Trial:
     recipe = json.loads(row["recipe"] or "null")
     if recipe is None:
         raise UserError(f"--trial {name}: has not begun, so it has no recipe; give another")
-    epochs = _rows(folder / "epochs.parquet", int(number))
+    epochs = table_rows(folder / "epochs.parquet", int(number))
     threads = [epoch["threads"] for epoch in epochs if epoch.get("threads")]
     data = run["options"]["data"]
     return Trial(
@@ -109,7 +109,16 @@ def compare(trial: Trial, history: Sequence[Mapping[str, Any]]) -> str:
     return f"{text}the same"
 
 
-def _read_run(folder: Path, name: str) -> dict[str, Any]:
+def read_run(folder: Path, asked: str) -> dict[str, Any]:
+    """Return what a run's ``recipe.json`` says.
+
+    Args:
+        folder: of the run.
+        asked: the option with its value, for the message of a mistake.
+
+    Raises:
+        UserError: the folder is no run, or its file is damaged.
+    """
     try:
         run: dict[str, Any] = json.loads((folder / "recipe.json").read_bytes())
         _ = run["options"]["data"], run["data"]["fingerprint"]
@@ -117,14 +126,14 @@ def _read_run(folder: Path, name: str) -> dict[str, Any]:
         there = sorted(path.parent.name for path in folder.parent.glob("*/recipe.json"))
         known = f"runs there: {', '.join(there)}" if there else f"no runs in {folder.parent}"
         raise UserError(
-            f"--trial {name}: {folder} is no run{nearest_name(folder.name, there)}; {known}"
+            f"{asked}: {folder} is no run{nearest_name(folder.name, there)}; {known}"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"--trial {name}: {folder / 'recipe.json'} is damaged") from None
+        raise UserError(f"{asked}: {folder / 'recipe.json'} is damaged") from None
     return run
 
 
-def _rows(path: Path, trial: int | None = None) -> list[dict[str, Any]]:
+def table_rows(path: Path, trial: int | None = None) -> list[dict[str, Any]]:
     """Return the rows of a table of the run, or those of a trial; none if there is no table."""
     if not path.is_file():
         return []

@@ -1,0 +1,192 @@
+"""The numbers of a report, apart from how they look: what ``report.json`` holds."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Kind: TypeAlias = Literal["single", "ensemble", "similarity"]
+"""A model, models concatenated, or the same models by the average of their similarities."""
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """A run whose models are in the report."""
+
+    name: str
+    path: str
+    data: list[str]
+    val: str | None
+    fingerprint: str
+    num_trials: int
+    num_finished: int
+    command: list[str]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images that the models are scored on: the database and queries of one split."""
+
+    name: str
+    uri: str
+    split: str
+    fingerprint: str
+    counts: dict[str, dict[str, int]]
+    """Of the whole data set: images by split and role."""
+    gigabytes: float
+    """Of the whole data set's files."""
+    native_sizes_px: dict[str, int]
+    """ "height x width" -> how many images of the split, the most frequent first."""
+    num_database: int
+    num_queries: int
+    num_without_positive: int
+    """Queries without any positive; they count as not found."""
+    num_skipped: int
+    """Images of the split that could not be read."""
+    distance_m: float
+    chose_models: bool
+    """Whether epochs, trials or ensembles were chosen on these images: its recalls flatter."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Recall@N of a method on a test set, in percent."""
+
+    n: int
+    recall: float
+    """The mean of the repeats, where there are several."""
+    low: float
+    high: float
+    """The 95 % Wilson interval, of the queries alone."""
+    std: float | None = None
+    """Standard deviation over the repeats' seeds; None of a single training."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one method lies above another on the same queries, in points of recall@N."""
+
+    n: int
+    than: str
+    """The other method's name."""
+    points: float
+    low: float
+    high: float
+    """The 95 % interval."""
+    p_value: float
+    certain: bool
+    """Whether that is more than chance, at 5 %."""
+
+
+@dataclass(frozen=True)
+class PublishedValue:
+    """A printed recall of the same setting, on a data set of the same name."""
+
+    study: str
+    table: str
+    row: str
+    n: int
+    value: float
+    num_queries: int
+    low: float
+    high: float
+    """The 95 % Wilson interval, from the number of queries alone."""
+    possible: bool
+    """False for a percentage that cannot occur with that many queries."""
+
+
+@dataclass(frozen=True)
+class OnTest:
+    """A method on one test set."""
+
+    test: str
+    scores: list[Score]
+    behind_baseline: list[Difference] = field(default_factory=list)
+    """This method minus the baseline, for each N; none of the baseline itself."""
+    against_best_member: list[Difference] = field(default_factory=list)
+    """Of an ensemble: minus the member that is best on the validation split."""
+    published: list[PublishedValue] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A part of an ensemble."""
+
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the report: one model, one setting with several seeds, or an ensemble."""
+
+    name: str
+    kind: Kind
+    dimension: int
+    settings: str
+    """In one short line."""
+    image_size_px: list[tuple[int, int]]
+    """Of each model, height and width."""
+    seeds: list[int]
+    val_recall: float | None
+    """Recall@1 on the validation split, by which it was chosen."""
+    chosen: str
+    """How it came into the report: "best of runs/A", "finalist", "named", "search"."""
+    tests: list[OnTest]
+    checkpoints: list[str] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+    verdicts: list[str] = field(default_factory=list)
+    """Sentences about an ensemble and its best member, one for each test set."""
+
+
+@dataclass(frozen=True)
+class SearchStep:
+    """A member that the search for an ensemble added, and what the validation split gained."""
+
+    added: str
+    weight: float
+    dimension: int
+    val_recall: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """How an ensemble was found, on validation images alone."""
+
+    validation: str
+    num_queries: int
+    candidates: list[str]
+    left_out: dict[str, str]
+    """Candidates that could not be members, with the reason."""
+    weights: list[float]
+    budget: int | None
+    """The largest dimension allowed; None without a limit."""
+    pca: int | None
+    steps: list[SearchStep]
+    outcome: str
+    """In one sentence."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of it."""
+
+    runs: list[RunSource]
+    tests: list[TestSet]
+    methods: list[Method]
+    baseline: str
+    recall_at: list[int]
+    search: Search | None
+    versions: dict[str, str]
+    command: list[str]
+    created: str
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know besides: what was left out, and why."""
+
+    def to_json(self) -> str:
+        """Return it as JSON text."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"format": 1, **asdict(self)}
