@@ -112,3 +112,15 @@ def test_what_no_row_has_is_refused(
         losses().compare(["triplet 0.1", "contrastive"], data="missing", set_=[setting])
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_searches_are_compared_in_a_table() -> None:
+    small = ["--database", "3000", "--queries", "50", "--dimension", "16", "--k", "10"]
+    printed = run("search.py", *small)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()]
+    assert [row[0] for row in rows if row] == ["search", "---", "plain", "in blocks"]
+    same = re.search(r"([\d.]+) % of the ranks are the same", printed)
+    assert same, printed
+    assert float(same[1]) > 99.9
+    assert "| plain |" not in run("search.py", *small, "--no-plain")

@@ -1,9 +1,12 @@
 """Exact search against a sort of all distances."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-from vgray.retrieval import nearest, positives_within, search
+from vgray.retrieval import nearest, positives_within
+from vgray.retrieval.search import nearest_in_blocks
 
 
 def brute_force(database: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
@@ -22,16 +25,103 @@ def test_equals_brute_force(dtype: type, num_queries: int, k: int) -> None:
     np.testing.assert_array_equal(ranked, brute_force(database, queries, k))
 
 
-def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_change_nothing() -> None:
     import faiss
 
     rng = np.random.default_rng(1)
     database, queries = rng.normal(size=(2, 200, 8))
-    whole = nearest(database, queries, 10)
-    monkeypatch.setattr(search, "_BLOCK", 33)
     before = faiss.omp_get_max_threads()
-    np.testing.assert_array_equal(nearest(database, queries, 10, threads=1), whole)
+    np.testing.assert_array_equal(
+        nearest(database, queries, 10, threads=1), nearest(database, queries, 10)
+    )
     assert faiss.omp_get_max_threads() == before
+
+
+def in_blocks(database: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    return (database[start : start + rows] for start in range(0, len(database), rows))
+
+
+def few_different(dtype: type, number: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """Return descriptors of length 1 of which many are the same, so most ranks are ties."""
+    rng = np.random.default_rng(2)
+    database, queries = (
+        rng.normal(size=(25, 33))[rng.integers(0, 25, number)],
+        rng.normal(size=(40, 33)),
+    )
+    queries[:5] = database[:5]
+    return tuple(
+        (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(dtype) for x in (database, queries)
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("k", [1, 7, 60, 500])
+@pytest.mark.parametrize("rows", [1, 13, 64, 499, 500])
+def test_ties_are_in_the_order_of_the_database(dtype: type, k: int, rows: int) -> None:
+    database, queries = few_different(dtype)
+    ranked, squared = nearest_in_blocks(in_blocks(database, rows), queries, k)
+    np.testing.assert_array_equal(ranked, brute_force(database, queries, k))
+    whole, of_whole = nearest_in_blocks([database], queries, k)
+    np.testing.assert_array_equal(ranked, whole)
+    np.testing.assert_array_equal(squared, of_whole)  # to the last bit
+
+
+def test_descriptors_that_are_all_the_same_are_in_order() -> None:
+    database = np.full((3000, 16), 0.25, np.float32)
+    ranked = nearest_in_blocks(in_blocks(database, 1000), database[:50], 20)[0]
+    assert (ranked == np.arange(20)).all()
+
+
+@pytest.mark.parametrize("rows", [50, 700, 2000])
+def test_close_ranks_are_those_of_double_precision(rows: int) -> None:
+    # Distances around 1e-3, of which the matrix product knows three digits.
+    rng = np.random.default_rng(3)
+    database = rng.normal(size=64) + 3e-3 * rng.normal(size=(2000, 64))
+    database = (database / np.linalg.norm(database, axis=1, keepdims=True)).astype(np.float32)
+    queries = database[::20]
+    ranked, squared = nearest_in_blocks(in_blocks(database, rows), queries, 100)
+    exact = ((queries[:, None].astype(np.float64) - database[ranked]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(squared, exact, rtol=1e-6)
+    assert (np.diff(exact, axis=1) >= -1e-6 * exact[:, 1:]).all()
+    best = np.sort(((queries[:, None].astype(np.float64) - database[None]) ** 2).sum(axis=2))
+    np.testing.assert_allclose(exact, best[:, :100], rtol=1e-6)
+
+
+def test_longer_rankings_than_the_database_end_in_nothing() -> None:
+    database, queries = few_different(np.float32, 30)
+    ranked, squared = nearest_in_blocks(in_blocks(database, 8), queries, 40)
+    np.testing.assert_array_equal(ranked[:, :30], brute_force(database, queries, 30))
+    assert (ranked[:, 30:] == -1).all() and np.isinf(squared[:, 30:]).all()
+    ranked, squared = nearest_in_blocks([], queries, 2)
+    assert (ranked == -1).all() and np.isinf(squared).all()
+
+
+def test_what_is_no_number_is_near_to_nothing() -> None:
+    database, queries = few_different(np.float32)
+    database, queries = database.copy(), queries.copy()
+    database[::7], queries[3] = np.nan, np.inf
+    kept = np.delete(np.arange(500), np.s_[::7])
+    ranked, _ = nearest_in_blocks(in_blocks(database, 90), queries, 5)
+    assert (ranked[3] == -1).all()
+    others = np.delete(np.arange(40), 3)
+    expected = kept[brute_force(database[kept], queries[others], 5)]
+    np.testing.assert_array_equal(ranked[others], expected)
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same() -> None:
+    rng = np.random.default_rng(4)
+    database, queries = rng.normal(size=(20_000, 512)), rng.normal(size=(300, 512))
+    np.testing.assert_array_equal(
+        nearest_in_blocks(in_blocks(database, 3000), queries, 50)[0],
+        brute_force_by_product(database, queries, 50),
+    )
+
+
+def brute_force_by_product(database: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    database, queries = (x.astype(np.float32).astype(np.float64) for x in (database, queries))
+    squared = (database**2).sum(axis=1) - 2 * queries @ database.T
+    return np.argsort(squared, axis=1, kind="stable")[:, :k]
 
 
 def test_views_are_searched_as_they_are() -> None:
@@ -52,6 +142,10 @@ def test_what_is_refused() -> None:
         nearest(database, queries[:, :3], 1)
     with pytest.raises(ValueError, match="expected"):
         nearest(database, queries[0], 1)
+    with pytest.raises(ValueError, match=r"expected \(n, 4\), found \(3, 3\)"):
+        nearest_in_blocks([database, database[:, :3]], queries, 1)
+    with pytest.raises(ValueError, match="k of 1 or more"):
+        nearest_in_blocks([database], queries, 0)
 
 
 def test_positives_are_exported() -> None:

@@ -27,6 +27,8 @@ from vgray.recipe import Recipe
 MODEL, RECIPE, METRICS = "model.safetensors", "recipe.json", "metrics.json"
 TRAINING_STATE = "training_state.pt"
 RANKS = "ranks.npy"
+TEST_SETTINGS = ("image_size", "multi_scale", "precision")
+"""What may be changed of a trained model's recipe, by its first name."""
 TEMPORARY = ".tmp-"
 """In the name of every folder that is not complete."""
 
@@ -144,7 +146,37 @@ def model_hash(checkpoint: str | Path, recipe: Recipe | None = None) -> str:
     return hashlib.sha256(f"{weights}\n{used.to_json()}".encode()).hexdigest()
 
 
-def load_model(checkpoint: str | Path, device: torch.device | str | None = None) -> Network:
+def test_recipe(checkpoint: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe by which a checkpoint's model is used: its own, with ``settings``.
+
+    Args:
+        checkpoint: the folder.
+        settings: by dotted path, of what is used after training: ``image_size``, ``precision``, and
+            ``multi_scale`` or what is in it.
+
+    Raises:
+        UserError: the checkpoint is missing or damaged, or it must not be used so.
+    """
+    folder = Path(checkpoint)
+    read_metrics(folder)
+    recipe = Recipe.from_file(folder / RECIPE)
+    for path, value in (settings or {}).items():
+        if path.partition(".")[0] not in TEST_SETTINGS:
+            raise UserError(
+                f"{path}: decides what is trained, and {folder} is trained already; only "
+                f"{', '.join(TEST_SETTINGS)} can be changed"
+            )
+        if path == "precision" and value == "auto":
+            raise UserError("precision: found 'auto'; a trained model needs float32 or bfloat16")
+    return recipe.with_settings(settings) if settings else recipe
+
+
+def load_model(
+    checkpoint: str | Path,
+    device: torch.device | str | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> Network:
     """Load a trained model, in evaluation mode, from a checkpoint folder.
 
     Nothing is downloaded and no pickle is read. On a device without bfloat16 arithmetic, a model
@@ -153,14 +185,17 @@ def load_model(checkpoint: str | Path, device: torch.device | str | None = None)
     Args:
         checkpoint: the folder.
         device: where the model goes; the first GPU, else the CPU, unless given.
+        settings: how it is used instead of as it was trained, as for :func:`test_recipe`. At
+            another ``image_size``, what is made for one size is interpolated.
 
     Raises:
-        UserError: the checkpoint is missing or damaged.
+        UserError: the checkpoint is missing or damaged, or its model cannot be used so.
     """
     folder = Path(checkpoint)
-    read_metrics(folder)
+    used = test_recipe(folder, settings)
     network = Network(Recipe.from_file(folder / RECIPE), load_weights=False)
     fill_from_checkpoint(network, folder)
+    network.use(used)
     where = torch.device(device) if device is not None else default_device()
     network.half_precision = network.half_precision and has_bfloat16(where)
     return network.to(where).eval()

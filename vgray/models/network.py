@@ -1,14 +1,13 @@
 """The network: photographs in, descriptors out."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as image_functional
@@ -23,13 +22,10 @@ from vgray.models.build import (
     dry_descriptor,
 )
 from vgray.models.multi_scale import combine, resize_images
-from vgray.places.images import COLOUR_MODES, UnreadableImage, read_image
+from vgray.models.photos import Photo, read_photos
 from vgray.recipe import Recipe
-from vgray.recipe.fit import scaled_size
+from vgray.recipe.fit import IMAGE_SIDES, scaled_size
 from vgray.recipe.networks import MultiScale, ScaleConcatenation
-
-Photo: TypeAlias = str | Path | Image.Image
-"""An image file or a decoded image."""
 
 _BLOCK = 64  # images described at once: enough for a GPU, little memory
 
@@ -39,7 +35,8 @@ class Network(nn.Module):
 
     In evaluation a recipe with ``multi_scale`` describes each image at several scales. What is made
     for one size is interpolated at the others: a transformer's positions, and the feature map that
-    MixVPR is given.
+    MixVPR is given. So it is for images of another size (:meth:`describe_views`), and where the
+    model is used at another one than it was made for (:meth:`use`).
 
     Args:
         recipe: decides every layer; ``recipe.precision`` decides whether ``forward`` runs in
@@ -48,7 +45,7 @@ class Network(nn.Module):
         load_weights: False leaves the backbone's weights random, for a checkpoint to fill.
 
     Attributes:
-        recipe: the recipe that it was built from.
+        recipe: the recipe that it was built from, or is used by.
         dimension: the length of its descriptors in evaluation.
         half_precision: whether ``forward`` autocasts to bfloat16.
 
@@ -59,7 +56,6 @@ class Network(nn.Module):
     def __init__(self, recipe: Recipe, *, load_weights: bool = True) -> None:
         super().__init__()
         self.recipe = recipe
-        self.half_precision = recipe.precision == "bfloat16"
         settings = recipe.backbone.arguments()
         if not load_weights:
             settings["weights"] = "none"
@@ -75,16 +71,36 @@ class Network(nn.Module):
         if recipe.projection is not None:
             self.projection = nn.Linear(self.dimension, recipe.projection.dim)
             self.dimension = recipe.projection.dim
-        if recipe.multi_scale is not None:
-            self._require_scales(recipe.multi_scale)
-        if isinstance(recipe.multi_scale, ScaleConcatenation):
-            self.dimension *= len(recipe.multi_scale.scales)
+        self._dimension_of_scale = self.dimension
+        self.use(recipe)
         self._scale: Tensor
         self._offset: Tensor
         mean, std = torch.tensor(self.backbone.mean), torch.tensor(self.backbone.std)
         self.register_buffer("_scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_offset", (-mean / std).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
+
+    def use(self, recipe: Recipe) -> None:
+        """Describe from now on as another recipe says: its image size, scales and precision.
+
+        Called while the network is on the CPU.
+
+        Args:
+            recipe: equal in all layers to the one that the network was built from.
+
+        Raises:
+            UserError: it cannot describe images of that size or at those scales.
+        """
+        size_px, built_for = recipe.image_size, self.recipe.image_size
+        self.recipe = recipe
+        self.half_precision = recipe.precision == "bfloat16"
+        if size_px != built_for:
+            self._require_size(size_px, f"image_size: found {size_px[0]}x{size_px[1]}")
+        self.dimension = self._dimension_of_scale
+        if recipe.multi_scale is not None:
+            self._require_scales(recipe.multi_scale)
+        if isinstance(recipe.multi_scale, ScaleConcatenation):
+            self.dimension *= len(recipe.multi_scale.scales)
 
     @property
     def device(self) -> torch.device:
@@ -97,11 +113,16 @@ class Network(nn.Module):
         Raises:
             ValueError: the model is made for images of another size.
         """
+        return self._forward(images, any_size=images.shape[2:] == self.recipe.image_size)
+
+    def _forward(self, images: Tensor, *, any_size: bool) -> Tensor:
         x = images * self._scale + self._offset
+        size_px, multiple = (x.shape[2], x.shape[3]), self.backbone.size_multiple
         scales = self.recipe.multi_scale
         if scales is None or self.training:
-            return self._describe(x)
-        size_px, multiple = (x.shape[2], x.shape[3]), self.backbone.size_multiple
+            if any_size:
+                x = resize_images(x, scaled_size(size_px, 1, multiple))
+            return self._describe(x, any_size=any_size)
         described = [
             self._describe(resize_images(x, scaled_size(size_px, scale, multiple)), any_size=True)
             for scale in scales.scales
@@ -122,14 +143,18 @@ class Network(nn.Module):
         size_px = scaled_size(
             self.recipe.image_size, min(scales.scales), self.backbone.size_multiple
         )
+        self._require_size(
+            size_px, f"multi_scale.scales: found {min(scales.scales):g}", "leave that scale out or "
+        )
+
+    def _require_size(self, size_px: tuple[int, int], found: str, remedy: str = "") -> None:
         try:
             features = self.backbone.dry_run(size_px)
             if not isinstance(self.aggregator, MixVPR):
                 dry_descriptor(self.aggregator, features)
         except (UserError, ValueError) as error:
             raise UserError(
-                f"multi_scale.scales: found {min(scales.scales):g}, which this network cannot take "
-                f"({error}); leave that scale out or raise image_size"
+                f"{found}, which this network cannot take ({error}); {remedy}raise image_size"
             ) from None
 
     def _describe(self, x: Tensor, *, any_size: bool = False) -> Tensor:
@@ -164,22 +189,64 @@ class Network(nn.Module):
         """
         size_px = self.recipe.image_size
         if isinstance(images, Tensor):
-            if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
-                raise ValueError(
-                    f"expected a uint8 tensor (B, 3, H, W), found {images.dtype} "
-                    f"{tuple(images.shape)}"
-                )
-            blocks: Iterator[Tensor] = (images[i : i + block] for i in range(0, len(images), block))
+            _require_pixels(images)
+            blocks = _split(images, block)
         else:
             photos = [images] if isinstance(images, str | Path | Image.Image) else list(images)
-            blocks = (_read(photos[i : i + block], size_px) for i in range(0, len(photos), block))
+            blocks = (
+                read_photos(photos[i : i + block], size_px) for i in range(0, len(photos), block)
+            )
+        return self._describe_blocks(blocks, size_px)
+
+    def describe_views(self, pixels: Tensor) -> Tensor:
+        """Describe images at the size that they have.
+
+        At the recipe's ``image_size`` that is what :meth:`describe` does. At another, what is made
+        for one size is interpolated, and sides are brought to the nearest multiples that the
+        backbone needs; with ``multi_scale``, its scales are of the size that the images have.
+
+        Args:
+            pixels: uint8 (B, 3, H, W).
+
+        Returns:
+            Descriptors (B, D), L2-normalised, float32, on the CPU.
+
+        Raises:
+            UserError: the network cannot take images of this size; most often they are too small.
+            ValueError: the tensor has another shape or type.
+        """
+        _require_pixels(pixels)
+        height, width = size_px = (pixels.shape[2], pixels.shape[3])
+        own = self.recipe.image_size
+        # Larger images need more memory each, so fewer go through the network at once.
+        block = max(1, min(_BLOCK, _BLOCK * math.prod(own) // max(1, height * width)))
+        try:
+            if size_px != own and min(size_px) < IMAGE_SIDES.start:
+                raise ValueError(f"expected {IMAGE_SIDES.start} pixels at least on either side")
+            return self._describe_blocks(_split(pixels, block), size_px)
+        except (ValueError, RuntimeError) as error:
+            # What is too small for a layer, only that layer knows, and each says it in its way.
+            is_smaller = height < own[0] or width < own[1]
+            if isinstance(error, torch.OutOfMemoryError) or size_px == own:
+                raise
+            if isinstance(error, RuntimeError) and not is_smaller:
+                raise
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"found images of {height}x{width}, which this network cannot take ({reason}); "
+                f"resize them to {own[0]}x{own[1]}, for which it is made"
+            ) from error
+
+    def _describe_blocks(self, blocks: Iterable[Tensor], size_px: tuple[int, int]) -> Tensor:
+        """Describe blocks of uint8 pixels (B, 3, H, W) at ``size_px``."""
         described = [torch.empty(0, self.dimension)]
         with self.evaluating():
             for pixels in blocks:
                 x = pixels.to(self.device)
                 if x.shape[2:] != size_px:
                     x = image_functional.resize(x, list(size_px), antialias=True)
-                described.append(self(x.contiguous(memory_format=torch.channels_last)).cpu())
+                x = x.contiguous(memory_format=torch.channels_last)
+                described.append(self._forward(x, any_size=True).cpu())
         return torch.cat(described)
 
     @contextmanager
@@ -194,26 +261,12 @@ class Network(nn.Module):
             self.train(was_training)
 
 
-def _read(photos: Sequence[Photo], size_px: tuple[int, int]) -> Tensor:
-    """Read photographs as a uint8 tensor (B, 3, H, W)."""
-    arrays = [
-        _squash(photo, size_px) if isinstance(photo, Image.Image) else _read_file(photo, size_px)
-        for photo in photos
-    ]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+def _require_pixels(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise ValueError(
+            f"expected a uint8 tensor (B, 3, H, W), found {images.dtype} {tuple(images.shape)}"
+        )
 
 
-def _read_file(path: str | Path, size_px: tuple[int, int]) -> NDArray[np.uint8]:
-    try:
-        return read_image(path, size_px)
-    except UnreadableImage as error:
-        raise UserError(f"{path}: {error}; give a photograph as JPEG, PNG or HEIC") from None
-
-
-def _squash(image: Image.Image, size_px: tuple[int, int]) -> NDArray[np.uint8]:
-    """Turn a decoded image upright and resize it, as files are."""
-    if image.mode not in COLOUR_MODES:
-        raise UserError(f"an image of mode {image.mode}; give one of 8-bit grey or RGB")
-    upright = ImageOps.exif_transpose(image).convert("RGB")
-    height, width = size_px
-    return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
+def _split(images: Tensor, block: int) -> Iterator[Tensor]:
+    return (images[i : i + block] for i in range(0, len(images), block))

@@ -65,7 +65,7 @@ def load_training_data(data: Sequence[str | Path], val: str | Path | None = None
         scored = with_val[0]
         if len(tables) == 1:
             return for_training(scored)
-    validation = scored.filter(pc.equal(scored["split"], _validation_split(scored)))
+    validation = scored.filter(pc.equal(scored["split"], validation_split(scored)))
     parts = [table.filter(pc.equal(table["split"], "train")) for table in tables]
     for part in parts:
         if not part.num_rows and len(parts) > 1:
@@ -204,7 +204,7 @@ def _with_validation(train: pa.Table, validation: pa.Table) -> pa.Table:
     )
 
 
-def _validation_split(table: pa.Table) -> str:
+def validation_split(table: pa.Table) -> str:
     """Return the split to validate on: val, else the only one with a database and queries."""
     roles: dict[str, set[str]] = {split: set() for split in SPLITS}
     for split, role in zip(table["split"].to_pylist(), table["role"].to_pylist(), strict=True):

@@ -4,10 +4,10 @@ import errno
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from vgray.errors import UserError
 from vgray.places.files import is_remote, open_binary
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width in pixels."""
 
 # 120 megapixels: above every camera's photographs but some panoramas, and 360 MB decoded. A
 # larger header is a mistake or an attack (a small file that decodes to gigabytes).
@@ -116,19 +119,33 @@ def read_image(path: str | Path, size_px: tuple[int, int] | None) -> NDArray[np.
     but never below twice the wanted size. Transparency is dropped. Raises UnreadableImage, and
     UserError as ``open_image``. Safe to call from several threads, which run in parallel.
     """
+    return read_resized(path, (lambda _: size_px) if size_px is not None else None)[0]
+
+
+def read_resized(
+    path: str | Path, resized_size: Callable[[Size], Size] | None
+) -> tuple[NDArray[np.uint8], Size]:
+    """Return an image as ``read_image`` does, and the (height, width) that its file has as seen.
+
+    ``resized_size`` is called with that height and width, and returns those to resize to. Raises
+    UnreadableImage, and UserError as ``open_image``.
+    """
     with open_image(path) as image:
         try:
             turn = _TURNS.get(_orientation(image))
-            sideways = _is_sideways(image)
-            if size_px is not None and image.format in ("JPEG", "MPO"):
-                height, width = reversed(size_px) if sideways else size_px
+            size_px = _size_as_seen(image)
+            wanted = resized_size(size_px) if resized_size is not None else size_px
+            if wanted != size_px and image.format in ("JPEG", "MPO"):
+                height, width = reversed(wanted) if _is_sideways(image) else wanted
                 image.draft("RGB", (2 * width, 2 * height))
             image.load()
             upright = image if turn is None else image.transpose(turn)
             upright = upright.convert("RGB")
-            if size_px is not None and upright.size != (size_px[1], size_px[0]):
-                upright = upright.resize((size_px[1], size_px[0]), Image.Resampling.BILINEAR)
-            return np.array(upright, np.uint8)
+            if upright.size != (wanted[1], wanted[0]):
+                upright = upright.resize((wanted[1], wanted[0]), Image.Resampling.BILINEAR)
+            return np.array(upright, np.uint8), size_px
+        except UnreadableImage:
+            raise
         except Exception as error:  # see open_image
             if _is_system_fault(error):
                 raise _system_fault(str(path), error) from error
@@ -142,8 +159,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
     Raises UnreadableImage, and UserError as ``open_image``.
     """
     with open_image(path) as image:
-        width, height = image.size
-        return (width, height) if _is_sideways(image) else (height, width)
+        return _size_as_seen(image)
 
 
 def _open(stream: BinaryIO) -> ImageFile.ImageFile:
@@ -177,6 +193,11 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # EXIF blocks are broken in every way a parser can trip over
         return 1
+
+
+def _size_as_seen(image: Image.Image) -> Size:
+    width, height = image.size
+    return (width, height) if _is_sideways(image) else (height, width)
 
 
 def _is_sideways(image: Image.Image) -> bool:

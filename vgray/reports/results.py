@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+FORMAT = 1
 Kind: TypeAlias = Literal["single", "ensemble", "similarity"]
 """A model, models concatenated, or the same models by the average of their similarities."""
 
@@ -46,6 +47,12 @@ class TestSet:
     distance_m: float
     chose_models: bool
     """Whether epochs, trials or ensembles were chosen on these images: its recalls flatter."""
+    whole: bool = True
+    """False where the data set is out of reach: counts and size are then of what was described."""
+    query_method: str = "resize"
+    """How queries were cut or resized before they were described."""
+    dtype: str = "float16"
+    """Number type in which the descriptors are kept."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,10 @@ class PublishedValue:
     """The 95 % Wilson interval, from the number of queries alone."""
     possible: bool
     """False for a percentage that cannot occur with that many queries."""
+    trained_on: str = ""
+    """The study's training data."""
+    differs: list[str] = field(default_factory=list)
+    """What is not printed, or not decisive, and is held to have been otherwise there than here."""
 
 
 @dataclass(frozen=True)
@@ -184,9 +195,13 @@ class Report:
     """What a reader must know besides: what was left out, and why."""
 
     def to_json(self) -> str:
-        """Return it as JSON text."""
-        return json.dumps(self.to_dict(), indent=1) + "\n"
+        """Return it as JSON text.
+
+        Raises:
+            ValueError: a number is not finite, for which JSON has no word.
+        """
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {"format": 1, **asdict(self)}
+        return {"format": FORMAT, **asdict(self)}

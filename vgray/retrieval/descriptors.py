@@ -40,6 +40,10 @@ IMAGE_SCHEMA = pa.schema(
 _IDENTITY, _SKIPPED = b"vgray_identity", b"vgray_skipped"
 
 
+class UnknownPartError(UserError):
+    """A part that was not extracted."""
+
+
 @dataclass(frozen=True)
 class Description:
     """What ``descriptors.json`` says of a folder.
@@ -102,6 +106,15 @@ class Shard:
 def part_name(split: str, role: str) -> str:
     """Return the name of the images of a split and role."""
     return f"{split}-{role}"
+
+
+def is_query_part(part: str) -> bool:
+    """Return whether a part's images are taken as the query method says.
+
+    The database has the recipe's image size, and so have all images of split train.
+    """
+    split, role = _split_and_role(part)
+    return role == "queries" and split != "train"
 
 
 def part_images(manifest: pa.Table, split: str, role: str) -> pa.Table:
@@ -200,7 +213,7 @@ class Descriptors:
         part = part_name(split, role)
         known = self.description.parts
         if part not in known:
-            raise UserError(
+            raise UnknownPartError(
                 f"{self.folder}: has no {role} of split {split}, only {', '.join(known)}; extract "
                 f"it too: jobs/extract.py --split {split}, with the same --out"
             )

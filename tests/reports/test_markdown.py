@@ -1,0 +1,221 @@
+"""report.md: the answer first, every table whole, and names that break nothing."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from made_report import made_report, renamed
+from markdown_it import MarkdownIt
+
+from vgray.reports.answer import answer
+from vgray.reports.markdown import render
+from vgray.reports.results import Report
+
+EVIL = 'a|b <script>alert(1)</script> *x* `y` [z](http://z) &lt;\n\n# h\n\n- "q" \\'
+
+
+def html(report: Report) -> str:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(render(report))
+
+
+class Seen(HTMLParser):
+    """The tags, the tables as rows of texts, and all of the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.text = ""
+        self.in_cell = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+        self.in_cell = self.in_cell or tag in ("td", "th")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.in_cell:
+            self.tables[-1][-1][-1] += data
+
+
+@pytest.fixture
+def report() -> Report:
+    return made_report()
+
+
+def test_the_answer_is_first(report: Report) -> None:
+    single, ensemble, verdict = answer(report)
+    assert single.startswith(
+        "A#3 is best of 3 single models by recall@1 of 61.2 % on validation images: "
+        "recall@1 24.5 % (21.9 to 27.2) on sf-xs, recall@1 52.1 % (47.6 to 56.6) on night (which "
+        "chose models). Against the baseline A#0 it is better (+4.3 points, 95 % +1.1 to +7.5, "
+        "p 0.0087) on sf-xs;"
+    )
+    assert ensemble.startswith("found (A#3 + B#1) is best of 2 ensembles by recall@1 of 63.9 %")
+    assert verdict.startswith(
+        "It cannot be told apart from its best member A#3: +0.4 points, 95 % -1.6 to +2.4, p 0.71"
+    )
+    lines = render(report).split("\n")
+    assert lines[:7:2] == ["# Recall of the models", single, ensemble, verdict]
+
+
+def test_a_baseline_that_is_best_is_compared_with_the_next(report: Report) -> None:
+    best = replace(report.methods[0], val_recall=99.0)
+    single, *_ = answer(replace(report, methods=[best, *report.methods[1:]]))
+    assert single.startswith("A#0 is best of 3 single models by recall@1 of 99.0 %")
+    assert "The next, A#3, is better (+4.3 points, 95 % +1.1 to +7.5, p 0.0087) on sf-xs" in single
+
+
+def test_an_ensemble_that_is_worse_is_called_so(report: Report) -> None:
+    found = report.methods[3]
+    first = found.tests[0]
+    worse = replace(first.against_best_member[0], points=-3.0, low=-5.0, high=-1.0, certain=True)
+    tests = [replace(first, against_best_member=[worse]), found.tests[1]]
+    methods = [*report.methods[:3], replace(found, tests=tests)]
+    assert answer(replace(report, methods=methods))[-1].startswith(
+        "Against its best member A#3 it is worse (-3.0 points, 95 % -5.0 to -1.0, p 0.71) on "
+        "sf-xs; not to be told apart (+0.4 points"
+    )
+
+
+def test_a_search_that_found_nothing_is_an_answer(report: Report) -> None:
+    only = replace(report, methods=report.methods[:1])
+    assert [sentence[:20] for sentence in answer(only)] == [
+        "A#0 is the only sing",
+        "No ensemble: Stopped",
+    ]
+    assert len(answer(replace(only, search=None))) == 1
+    assert "Ensembles" not in render(only)
+
+
+def test_models_chosen_on_a_test_set_are_warned_of(report: Report) -> None:
+    warning = "models were chosen on the images of night. Its recalls flatter"
+    assert warning in render(report)
+    tests = [replace(test, chose_models=False) for test in report.tests]
+    assert "Warning" not in render(replace(report, tests=tests))
+
+
+def test_every_test_set_has_its_table(report: Report) -> None:
+    seen = Seen(html(report))
+    for test in report.tests:
+        assert f"Recall on {test.name}" in seen.text
+    tables = [table for table in seen.tables if table[0][:2] == ["method", "kind"]]
+    assert len(tables) == len(report.tests) == 2
+    for table in tables:
+        assert table[0][2:5] == ["seeds", "dimension", "R@1, %"]
+        assert [row[0] for row in table[1:]] == [
+            "A#0 (baseline)", "A#3", "B#9 x3", "found", "found, similarity",
+        ]  # fmt: skip
+        assert all(len(row) == 9 and all(row) for row in table)
+    assert tables[0][3][2:6] == [
+        "3",
+        "256",
+        "24.2 ± 0.8 (21.6 to 26.9)",
+        "24.9 ± 0.8 (22.3 to 27.7)",
+    ]
+    behind = [table for table in seen.tables if table[0] == ["method", "R@1", "R@5"]]
+    assert behind[0][1] == ["A#3", "+4.3 (+1.1 to +7.5), p 0.0087", "+0.0 (-2.0 to +2.0), p 1"]
+    assert behind[0][3][1] == "+4.7 (+1.5 to +7.9), p < 0.001"
+
+
+def test_what_is_certain_is_bold_and_nothing_else(report: Report) -> None:
+    text = render(report)
+    assert "**+4.3 (+1.1 to +7.5), p 0.0087**" in text
+    assert "| +0.4 (-1.6 to +2.4), p 0.71 |" in text
+
+
+def test_the_ensembles_and_their_search_are_told(report: Report) -> None:
+    text = render(report)
+    assert "**found**: concatenated: A#3 (weight 1), B#1 (weight 0.5); 512 dimensions" in text
+    assert "**found, similarity**: average of similarities: A#3" in text
+    assert "- On night it cannot be told apart from A#3 (p 0.41)." in text
+    steps = next(table for table in Seen(html(report)).tables if table[0][0] == "added")
+    assert steps[1:] == [["A#3", "1", "256", "61.2", ""], ["B#1", "0.5", "512", "63.9", "+2.7"]]
+    assert "dimension: at most 1,024, reduced to 256 by PCA" in text
+    assert "- A#0: described other data" in text
+
+
+def test_published_values_stand_beside_ours(report: Report) -> None:
+    seen = Seen(html(report))
+    table = next(table for table in seen.tables if "printed in" in table[0])
+    assert table[1:] == [
+        ["A#0", "sf-xs", "dashti2024, Table 1 row 3, Table 3 row 1", "1", "20.1 (17.8 to 22.7)",
+         "993", "25.1 (22.5 to 27.9)", "1,000"],
+        ["A#3", "sf-xs", "dashti2024, Table 3 row 2", "1", "24.5 (21.9 to 27.2)", "993",
+         "24.23 † (21.7 to 27.0)", "1,000"],
+    ]  # fmt: skip
+    assert (
+        "† No number of 1,000 queries is 24.23 % of them; the nearest are 24.20 % (242) and "
+        "24.30 % (243)." in seen.text
+    )
+    assert "Editions of a data set differ" in seen.text
+    assert "image_size 224x224, here 64x64; epochs 10, here 3" in seen.text
+    none = [
+        replace(method, tests=[replace(on, published=[]) for on in method.tests])
+        for method in report.methods
+    ]
+    assert "Published" not in render(replace(report, methods=none))
+
+
+def test_the_protocol_is_complete(report: Report) -> None:
+    seen = Seen(html(report))
+    table = next(table for table in seen.tables if table[0][0] == "test set")
+    assert table[1][2:] == [
+        "512 x 512 (27,000), 480 x 640 (900), 640 x 480 (200) and 1 more",
+        "993", "12", "27,191", "7", "25",
+    ]  # fmt: skip
+    for said in (
+        "train 59,650 train; test 27,191 database, 993 queries, 2.1 GB",
+        "0.0012 GB, of the described images only",
+        "single_query",
+        "float32",
+        "image size 64x64; seeds 1, 2, 3",
+        "18 of 20 trials finished",
+        "python 3.11.9, torch 2.8.0",
+        "jobs/report.py --runs runs/A runs/B --out 'my report'\n",
+        "2 trials failed and are left out",
+    ):
+        assert said in seen.text
+
+
+def test_names_cannot_break_a_table_or_become_html(report: Report) -> None:
+    plain = Seen(html(report))
+    evil = renamed(report, "A#3", EVIL)
+    evil = replace(
+        evil,
+        notes=[EVIL, *evil.notes],
+        command=[EVIL, EVIL],
+        tests=[replace(test, uri=EVIL, native_sizes_px={EVIL: 1}) for test in evil.tests],
+        runs=[replace(run, name=EVIL, data=[EVIL], command=[EVIL]) for run in evil.runs],
+    )
+    seen = Seen(html(evil))
+    assert len(seen.tables) == len(plain.tables) >= 6
+    for was, now in zip(plain.tables, seen.tables, strict=True):
+        assert [len(row) for row in now] == [len(row) for row in was]
+    assert set(seen.tags) == set(plain.tags)
+    assert seen.tags.count("h1") == 1
+    assert seen.tags.count("li") == plain.tags.count("li") + 1
+    shown = 'a|b <script>alert(1)</script> *x* `y` [z](http://z) &lt; # h - "q" \\'
+    assert seen.tables[1][2][0] == shown
+    assert shown in seen.text
+
+
+def test_everything_said_is_in_the_file_too(report: Report) -> None:
+    values = json.loads(report.to_json())
+    assert values["format"] == 1
+    assert values["methods"][1]["tests"][0]["published"][0]["possible"] is False
+    nan = replace(report.search, num_queries=float("nan"))  # type: ignore[type-var, arg-type]
+    with pytest.raises(ValueError, match="JSON"):
+        replace(report, search=nan).to_json()

@@ -1,0 +1,96 @@
+"""How numbers and names stand in a report: nothing falsely precise, nothing that becomes markup."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+from vgray.reports.results import Difference, Score
+
+# Markup wherever it stands: emphasis, code, HTML, links, columns, entities, mathematics.
+_MARKUP = re.compile(r"([\\`*\[|~$]|<(?=\S)|&(?=#|\w+;)|(?<![^\W_])_|_(?![^\W_]))")
+# Markup at the beginning of a line or of a list's item.
+_BLOCK = re.compile(r"^(\d+(?=[.)])|(?=[#>=+-]))")
+
+
+def plain(text: str) -> str:
+    """Return a name or sentence in one line, without characters that steer a terminal."""
+    letters = (
+        letter if unicodedata.category(letter)[0] not in "CZ" or letter == " " else " "
+        for letter in text
+    )
+    return re.sub(r" +", " ", "".join(letters)).strip()
+
+
+def escaped(text: str) -> str:
+    """Return a name or sentence that Markdown shows as it is, in a table's cell or elsewhere."""
+    return _BLOCK.sub(r"\1\\", _MARKUP.sub(r"\\\1", plain(text)))
+
+
+def number(value: float) -> str:
+    """Return a percentage: one decimal, and no minus before zero."""
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def points(value: float) -> str:
+    """Return a difference of percentages, with its sign."""
+    return f"{round(value, 1) + 0.0:+.1f}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value to two significant digits."""
+    return f"p {p:.2g}" if p >= 0.001 else "p < 0.001"
+
+
+def interval(low: float, high: float) -> str:
+    """Return an interval in brackets."""
+    return f"({number(low)} to {number(high)})"
+
+
+def score(of: Score) -> str:
+    """Return a recall with its spread over seeds, if there are several, and its interval."""
+    spread = "" if of.std is None else f" ± {number(of.std)}"
+    return f"{number(of.recall)}{spread} {interval(of.low, of.high)}"
+
+
+def difference(of: Difference) -> str:
+    """Return a difference of percentages with its interval and p-value."""
+    low, high = points(of.low), points(of.high)
+    return f"{points(of.points)} ({low} to {high}), {p_value(of.p_value)}"
+
+
+def size(size_px: Sequence[int]) -> str:
+    """Return an image size, height first."""
+    return "x".join(str(side) for side in size_px)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> list[str]:
+    """Return the lines of a Markdown table whose columns are aligned as plain text, too.
+
+    Args:
+        header: of the columns.
+        rows: escaped cells.
+        texts: how many of the first columns are texts; the others are numbers, on the right.
+    """
+    cells = [list(header), *(list(row) for row in rows)]
+    widths = [max(3, *(cell_len(cell) for cell in column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "| "
+        + " | ".join(
+            _padded(cell, width, left=column < texts)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in cells
+    ]
+    rules = [
+        "-" * width if column < texts else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
+    return [lines[0], "| " + " | ".join(rules) + " |", *lines[1:]]
+
+
+def _padded(cell: str, width: int, *, left: bool) -> str:
+    space = " " * (width - cell_len(cell))
+    return cell + space if left else space + cell

@@ -1,0 +1,104 @@
+"""Queries in five crops each: one ranking out of five.
+
+Source: the deep visual geo-localization benchmark (Berton et al. 2022), ``test.py``: its methods
+``five_crops`` (here ``mean``), ``nearest_crop`` and ``maj_voting``. It ranks 20 images for each
+crop; here they are as many as are asked for, but at least the 10 that vote, so the first of a long
+ranking are those of a short one, and with 20 they are the benchmark's. Equally near images are in
+the order of the database.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgray.retrieval.search import nearest_in_blocks
+
+Crops: TypeAlias = Literal["mean", "nearest_crop", "maj_voting"]
+_VOTING = (1, 5, 10)
+_WEIGHT = np.float32(0.01)  # of a vote, in squared distance; the benchmark's
+
+
+def mean_of_crops(queries: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the mean (Q, D) of each query's crops (Q, C, D), L2-normalised.
+
+    The benchmark leaves the mean as it is, which ranks alike: a query's length changes all its
+    distances alike. A mean of zero stays zero.
+    """
+    mean = queries.mean(axis=1, dtype=np.float32)
+    length = np.linalg.norm(mean, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = mean / np.where(length > 0, length, 1)
+    return unit
+
+
+def rank_crops(
+    blocks: Iterable[NDArray[np.floating]],
+    queries: NDArray[np.floating],
+    k: int,
+    crops: Crops,
+    *,
+    threads: int | None = None,
+) -> NDArray[np.int64]:
+    """Rank the ``k`` nearest descriptors of queries that are described by several crops.
+
+    - ``mean``: by the distance from the mean of the crops;
+    - ``nearest_crop``: by the distance from whichever crop is nearest;
+    - ``maj_voting``: likewise, after images that are found for several crops have come nearer: for
+      each of n = 1, 5 and 10, a squared distance that is among the first n of its crop is lowered
+      by 0.01 * c / n, if the image is among the first n of c > 1 crops.
+
+    Args:
+        blocks: the database in order, (n, D) each.
+        queries: (Q, C, D) descriptors.
+        k: how many.
+        crops: how.
+        threads: how many threads faiss uses; all cores unless given.
+
+    Returns:
+        (Q, k) rows of the database, best first, -1 where it has fewer.
+
+    Raises:
+        ValueError: the shapes do not fit, or ``k`` is less than 1.
+    """
+    if queries.ndim != 3:
+        raise ValueError(f"expected (Q, C, D), found {queries.shape}")
+    if crops == "mean":
+        return nearest_in_blocks(blocks, mean_of_crops(queries), k, threads=threads)[0]
+    num_queries, num_crops, dimension = queries.shape
+    wanted = max(k, *_VOTING) if crops == "maj_voting" else k
+    rows, squared = nearest_in_blocks(
+        blocks, queries.reshape(-1, dimension), wanted, threads=threads
+    )
+    rows = rows.reshape(num_queries, num_crops, wanted)
+    squared = squared.reshape(rows.shape)
+    if crops == "maj_voting":
+        squared = _after_votes(rows, squared)
+    return _best(rows.reshape(num_queries, -1), squared.reshape(num_queries, -1), k)
+
+
+def _after_votes(rows: NDArray[np.int64], squared: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the distances (Q, C, K) after the votes."""
+    squared = squared.copy()
+    for n in _VOTING:
+        first = rows[:, :, :n]
+        voters = first.reshape(len(rows), -1)
+        # An image is once among the first of a crop, so places are crops: (Q, C * n) each.
+        counts = np.stack([(voters == column[:, None]).sum(axis=1) for column in voters.T], axis=1)
+        several = (counts > 1) & (voters >= 0)
+        lowered = np.where(several, _WEIGHT * (counts / n).astype(np.float32), 0)
+        squared[:, :, :n] -= lowered.reshape(first.shape)
+    return squared
+
+
+def _best(rows: NDArray[np.int64], squared: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the ``k`` different rows (Q, k) of the lowest values among (Q, M)."""
+    order = np.lexsort((squared, rows), axis=1)
+    rows = np.take_along_axis(rows, order, axis=1)
+    squared = np.take_along_axis(squared, order, axis=1)
+    repeated = np.zeros(rows.shape, dtype=bool)
+    repeated[:, 1:] = rows[:, 1:] == rows[:, :-1]
+    squared = np.where(repeated | (rows < 0), np.float32(np.inf), squared)
+    order = np.lexsort((rows, squared), axis=1)[:, :k]
+    best = np.take_along_axis(rows, order, axis=1)
+    return np.where(np.isinf(np.take_along_axis(squared, order, axis=1)), -1, best)
