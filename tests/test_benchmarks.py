@@ -124,3 +124,29 @@ def test_searches_are_compared_in_a_table() -> None:
     assert same, printed
     assert float(same[1]) > 99.9
     assert "| plain |" not in run("search.py", *small, "--no-plain")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_extraction_is_compared_with_the_limit(tiny_city: Path, tmp_path: Path) -> None:
+    from vgray.models.checkpoint import save_checkpoint
+    from vgray.models.network import Network
+    from vgray.recipe import Recipe
+
+    recipe = Recipe().with_settings(
+        {"image_size": [32, 32], "backbone.weights": "none", "backbone.crop_last": 2}
+    )
+    model = save_checkpoint(tmp_path / "model", Network(recipe), {})
+    printed = run(
+        "extraction.py", "--data", str(tiny_city), "--model", str(model),
+        "--images", "150", "--repeats", "1",
+    )  # fmt: skip
+    table = [line.split("|")[1:-1] for line in printed.splitlines() if line.startswith("|")]
+    names = [row[0].strip() for row in table]
+    assert names[-2:] == ["limit", "extraction"] and "forward" in names
+    speeds = {row[0].strip(): float(row[1]) for row in table[2:]}
+    assert all(speed > 0 for speed in speeds.values())
+    ratio = re.search(r"reaches ([\d.]+) of the limit", printed)
+    assert ratio, printed
+    assert float(ratio[1]) == pytest.approx(speeds["extraction"] / speeds["limit"], abs=0.011)
+    assert "reading" in printed and "describing" in printed and "writing" in printed

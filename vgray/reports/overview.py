@@ -1,12 +1,15 @@
 """A report on the screen: a table of its methods, and what it comes to."""
 
 from rich.console import Console
+from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
 from vgray.reports.answer import answer
 from vgray.reports.results import OnTest, Report
 from vgray.reports.wording import interval, number, plain
+
+_MAX_WIDTH = 1000
 
 
 def show_report(report: Report, console: Console) -> None:
@@ -30,7 +33,9 @@ def show_report(report: Report, console: Console) -> None:
             recall,
             *(Text(_recall(on)) for on in method.tests),
         )
-    console.print(table)
+    # On a narrow screen lines run over, where rich would cut the numbers off.
+    wide = console.options.update(max_width=_MAX_WIDTH)
+    console.print(Segments(console.render(table, wide)), soft_wrap=True, end="")
     lines = [sentence for method in report.methods for sentence in method.verdicts]
     if flattered:
         lines.append("* models were chosen on these images, so their recalls flatter")
