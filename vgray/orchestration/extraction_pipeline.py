@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,6 @@ import pyarrow as pa
 from vgray.orchestration.cluster import connect  # first: it sets what Ray reads when imported
 from vgray.orchestration.describing import Describe, Read
 
-# One is written to the screen for each pool, about what Ray Data does by itself.
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 import ray  # isort: skip
 import ray.data  # isort: skip
 
@@ -49,7 +48,10 @@ class Pool:
 def join_cluster(address: str | None) -> Pool:
     """Connect to Ray, unless this process is connected, and size the pool by what it has."""
     if not ray.is_initialized():
-        connect(address)
+        # Ray warns of what Ray Data does by itself, for every pool, and says that it will not.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        with _silent_stderr():
+            connect(address)
     return size_pool(ray.cluster_resources())
 
 
@@ -117,6 +119,20 @@ def describe_images(
         batches = iter(described.iter_batches(batch_size=None, batch_format="pyarrow"))
         with closing(batches):
             yield from batches
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep what Ray's own processes and libraries write off the screen; errors are raised."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _own(block: pa.Table) -> pa.Table:
