@@ -34,7 +34,8 @@ from vgray.models.checkpoint import load_model, save_checkpoint
 from vgray.models.devices import default_device
 from vgray.models.network import Network
 from vgray.orchestration.cluster import disconnect
-from vgray.orchestration.extraction import Request, extract
+from vgray.orchestration.extraction import extract
+from vgray.orchestration.extraction_request import Request
 from vgray.orchestration.extraction_tally import Outcome
 from vgray.places import load_manifest, read_image
 from vgray.recipe import Recipe

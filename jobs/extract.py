@@ -84,12 +84,12 @@ def extract(
         settings = parse_settings(set_ or [])
 
         from vgray.models.checkpoint import test_recipe
-        from vgray.orchestration import extraction
+        from vgray.orchestration import extraction, extraction_request
         from vgray.training.checkpoint_of import find_checkpoint
 
         checkpoint = find_checkpoint(model).absolute()
         test_recipe(checkpoint, settings)
-        request = extraction.Request(
+        request = extraction_request.Request(
             model=checkpoint,
             data=local_or_uri(data or demo_city()),
             splits=tuple(dict.fromkeys(split or ())),
@@ -103,12 +103,14 @@ def extract(
             train_images=train_images,
         )
         if not split:
-            there = set(extraction.load_images(request)["split"].to_pylist())
+            there = set(extraction_request.load_images(request)["split"].to_pylist())
             request = replace(request, splits=("test",) if "test" in there else ("val",))
         say(f"{checkpoint}: describing split {', '.join(request.splits)} of {request.data}")
         try:
             with _progress() as step:
-                done = extraction.extract(request, address=address, command=sys.argv, progress=step)
+                done = extraction.extract(
+                    request, address=address, command=sys.argv, progress=step, say=say
+                )
         except KeyboardInterrupt:
             again = shlex.join(["python", *sys.argv])
             typer.echo(f"stopped; every finished shard is kept. Go on: {again}", err=True)

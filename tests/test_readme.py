@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,20 @@ def storage(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def described(storage: Path, tiny_city: Path) -> Path:
+    """Descriptors of two trials of the run, in folders DESCRIPTORS and OTHER."""
+    folder = storage.parent
+    for trial, name in enumerate(("DESCRIPTORS", "OTHER")):
+        command = [
+            sys.executable, "jobs/extract.py", "--model", f"{storage}/NAME#{trial}",
+            "--data", str(tiny_city), "--out", str(folder / name),
+        ]  # fmt: skip
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    shutil.copytree(storage / "NAME", storage / "OTHER")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small MixVPR as its authors publish it, with random weights."""
     import torch
@@ -104,12 +119,21 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_command(
-    command: list[str], storage: Path, tiny_city: Path, official: Path, tmp_path: Path
+    command: list[str],
+    storage: Path,
+    tiny_city: Path,
+    official: Path,
+    described: Path,
+    tmp_path: Path,
 ) -> None:
     stand_ins = {
         "DATA": tiny_city, "FILE": official, "MODEL": tmp_path / "model",
         "runs/NAME#3": f"{storage}/NAME#3", "preview.png": tmp_path / "preview.png",
+        "runs/NAME": storage / "NAME", "runs/OTHER": storage / "OTHER",
+        "DESCRIPTORS": described / "DESCRIPTORS", "OTHER": described / "OTHER",
     }  # fmt: skip
+    if command[1] == "jobs/extract.py":
+        stand_ins["DESCRIPTORS"] = tmp_path / "new"
     arguments = [str(stand_ins.get(word, word)) for word in command[1:]]
     if command[1] == "jobs/tune.py":
         arguments += ["--storage", str(storage)]
@@ -119,6 +143,8 @@ def test_command(
             arguments += ["--dry-run"]
     elif command[1] == "jobs/train.py":
         arguments += ["--out", str(tmp_path / "trained")]
+    elif command[1] == "jobs/report.py":
+        arguments += ["--top", "1", "--descriptors", str(tmp_path), "--out", str(tmp_path / "r")]
     elif "preview" in command:
         arguments += ["--data", str(tiny_city)]
     result = subprocess.run(

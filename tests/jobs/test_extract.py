@@ -17,6 +17,8 @@ from PIL import Image
 
 from vgray import load_model
 from vgray.orchestration import cluster, extraction
+from vgray.orchestration.extraction_request import Request
+from vgray.orchestration.extraction_tally import Outcome
 from vgray.places.images import read_image
 from vgray.retrieval.descriptors import Descriptors
 
@@ -199,11 +201,11 @@ def test_the_default_split_and_what_comes_next(
     model: Path, tiny_city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    asked: list[extraction.Request] = []
+    asked: list[Request] = []
 
-    def note(request: extraction.Request, **_: object) -> extraction.Outcome:
+    def note(request: Request, **_: object) -> Outcome:
         asked.append(request)
-        return extraction.Outcome(request.out, 5, 0, 0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0)
+        return Outcome(request.out, 5, 0, 0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0)
 
     monkeypatch.setattr(extraction, "extract", note)
     city = shutil.copytree(tiny_city, tmp_path / "city")

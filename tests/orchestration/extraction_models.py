@@ -9,7 +9,7 @@ import torch
 
 from vgray.models.checkpoint import save_checkpoint
 from vgray.models.network import Network
-from vgray.orchestration.extraction import Request
+from vgray.orchestration.extraction_request import Request
 from vgray.recipe import Recipe
 
 
@@ -32,7 +32,8 @@ def request_for(model: Path, city: Path, out: Path, **changed: object) -> Reques
 EXTRACT = """
 import sys
 from pathlib import Path
-from vgray.orchestration.extraction import Request, extract
+from vgray.orchestration.extraction import extract
+from vgray.orchestration.extraction_request import Request
 
 if __name__ == "__main__":
     model, data, out = sys.argv[1:]

@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 import torch
 from extraction_models import request_for, small_model, start_extraction
 
 from vgray.errors import UserError
 from vgray.models import load_model
-from vgray.orchestration import extraction
+from vgray.orchestration import extraction, extraction_pipeline
 from vgray.orchestration.cluster import disconnect
-from vgray.orchestration.extraction import describe_request, extract
+from vgray.orchestration.extraction import extract, extract_all
+from vgray.orchestration.extraction_request import describe_request
 from vgray.places import load_manifest
 from vgray.places.views import QUERY_METHODS, read_views
 from vgray.retrieval.descriptors import Descriptors
@@ -92,8 +94,6 @@ def test_descriptors_are_the_networks(described: Descriptors, model: Path) -> No
 def test_a_finished_folder_needs_no_ray(
     described: Descriptors, model: Path, city: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vgray.orchestration import extraction_pipeline
-
     def refuse(_: str | None) -> None:
         raise AssertionError("Ray was started")
 
@@ -103,13 +103,41 @@ def test_a_finished_folder_needs_no_ray(
     assert outcome.num_images == num_images(load_manifest(city))
 
 
+@pytest.fixture(scope="module")
+def taken(
+    connected: None, model: Path, city: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Descriptors]:
+    """Queries taken in every way, and described by another model, all by one pool."""
+    folder = tmp_path_factory.mktemp("taken")
+    other = small_model(folder / "model", seed=1)
+    asked = [
+        request_for(model, city, folder / method, splits=("val",), query_method=method)
+        for method in QUERY_METHODS[1:]
+    ]
+    asked.insert(1, request_for(other, city, folder / "other", dtype="float32"))
+    finished: list[Path] = []
+    steps: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction_pipeline, "_MOST_INPUTS", 1)
+        outcomes = extract_all(
+            asked,
+            finished=lambda request, _: finished.append(request.out),
+            progress=lambda *step: steps.append(step),
+        )
+    assert [outcome.folder for outcome in outcomes] == [request.out for request in asked]
+    assert set(finished) == {request.out for request in asked}
+    assert len(finished) == len(asked) and finished[-1] == folder / "other"
+    total = sum(outcome.num_described for outcome in outcomes)
+    assert total == sum(outcome.num_images for outcome in outcomes)
+    assert steps == sorted(steps) and steps[-1] == (total, total)
+    return {request.out.name: Descriptors(request.out) for request in asked}
+
+
 @pytest.mark.parametrize("method", QUERY_METHODS[1:])
 def test_queries_are_taken_as_asked(
-    connected: None, model: Path, city: Path, tmp_path: Path, method: str
+    taken: dict[str, Descriptors], model: Path, method: str
 ) -> None:
-    asked = request_for(model, city, tmp_path / "out", splits=("val",), query_method=method)
-    extract(asked)
-    found = Descriptors(asked.out)
+    found = taken[method]
     queries = found.load("val", "queries")
     expected = by_network(model, paths_of(found, "val", "queries"), method)
     if method == "five_crops":
@@ -120,6 +148,50 @@ def test_queries_are_taken_as_asked(
     database = by_network(model, paths_of(found, "val", "database"))[:, 0]
     np.testing.assert_allclose(found.load("val", "database"), database, atol=1e-3)
     assert next(found.blocks("val", "queries", 4)).dtype == np.float16
+
+
+def test_each_request_has_its_own_model(
+    taken: dict[str, Descriptors], described: Descriptors
+) -> None:
+    other = taken["other"]
+    network = load_model(other.description.model, "cpu")
+    for split, role in ROLES[2:]:
+        expected = network.describe(paths_of(other, split, role)).numpy()
+        np.testing.assert_allclose(other.load(split, role), expected, atol=1e-5)
+        assert not np.allclose(described.load(split, role), expected, atol=1e-2)
+
+
+def test_two_requests_do_not_share_a_folder(model: Path, city: Path, tmp_path: Path) -> None:
+    request = request_for(model, city, tmp_path / "out")
+    with pytest.raises(ValueError, match="the same folder"):
+        extract_all([request, replace(request, splits=("val",))])
+
+
+def test_a_cluster_that_others_hold_is_waited_for(
+    connected: None, model: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extraction_pipeline.join_cluster(None)
+    cpus = ray.cluster_resources()["CPU"]
+    other = ray.remote(num_cpus=cpus)(Other).remote()
+    ray.get(other.begin.remote())
+    monkeypatch.setattr(extraction_pipeline, "_PATIENCE_S", 1.0)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        ray.kill(other)
+
+    asked = request_for(model, city, tmp_path / "out", splits=("val",))
+    outcome = extract(asked, say=say)
+    assert said == [f"waiting for CPUs of the cluster: {cpus:g} of {cpus:g} in use"]
+    assert outcome.num_described == outcome.num_images
+
+
+class Other:
+    """Another job, which holds CPUs."""
+
+    def begin(self) -> None:
+        pass
 
 
 def test_images_that_cannot_be_read(
@@ -134,8 +206,9 @@ def test_images_that_cannot_be_read(
     strict = request_for(
         model, harmed, tmp_path / "out", splits=("val",), dtype="float32", strict=True
     )
+    good = request_for(model, city, tmp_path / "good", splits=("val",))
     with pytest.raises(UserError, match=rf"{bad[0]}: cannot be read \(empty file\)") as error:
-        extract(strict)
+        extract_all([good, strict])
     assert len(str(error.value).splitlines()) == 1
     outcome = extract(replace(strict, strict=False))
     assert outcome.num_skipped == 2
@@ -173,13 +246,21 @@ def test_damaged_and_deleted_shards_are_described_again(
     files[0].unlink()
     files[2].write_bytes(files[2].read_bytes()[:-5])
     before = files[1].stat().st_mtime_ns
+    # A changed byte is found by reading alone, which says what to do.
+    changed = out / "val-database-00000-of-00001.parquet"
+    content = bytearray(changed.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    with pytest.raises(UserError, match=f"{changed}: is damaged; delete this file"):
+        Descriptors(out).load("val", "database")
+    changed.unlink()
+    num_missing = 32 + len(described.load("val", "database"))
     outcome = extract(request_for(model, city, out, dtype="float32"))
-    assert outcome.num_described == 32 and files[1].stat().st_mtime_ns == before
-    np.testing.assert_allclose(
-        Descriptors(out).load("train", "database"),
-        described.load("train", "database"),
-        atol=1e-6,
-    )
+    assert outcome.num_described == num_missing and files[1].stat().st_mtime_ns == before
+    for split in ("train", "val"):
+        np.testing.assert_allclose(
+            Descriptors(out).load(split, "database"), described.load(split, "database"), atol=1e-6
+        )
 
 
 def test_another_model_is_refused(described: Descriptors, city: Path, tmp_path: Path) -> None:

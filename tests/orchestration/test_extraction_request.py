@@ -9,10 +9,12 @@ import ray
 from extraction_models import request_for, small_model
 
 from vgray.errors import UserError
-from vgray.orchestration import describing
-from vgray.orchestration.extraction import describe_request, extract
+from vgray.orchestration import describing, extraction_pipeline
+from vgray.orchestration.extraction import extract
 from vgray.orchestration.extraction_pipeline import Pool, size_pool
+from vgray.orchestration.extraction_request import describe_request
 from vgray.places import load_manifest
+from vgray.retrieval import descriptors
 
 GB = 10**9
 
@@ -72,7 +74,33 @@ def test_a_fault_of_the_system_is_no_unreadable_image(monkeypatch: pytest.Monkey
         raise UserError(f"cannot read {path}: too many open files; see to that and start again")
 
     monkeypatch.setattr(describing, "read_views", fail)
-    block = pa.table({"part": ["val-database"] * 2, "row": [4, 5], "path": ["a.jpg", "b.jpg"]})
-    read = describing.Read((32, 32), {"val-database": "resize"})(block)
+    block = pa.table(
+        {
+            "request": [1] * 2,
+            "part": ["val-database"] * 2,
+            "row": [4, 5],
+            "path": ["a.jpg", "b.jpg"],
+        }
+    )
+    work = describing.Work(
+        Path("model"), "0" * 64, {}, "float16", (32, 32), {"val-database": "resize"}
+    )
+    read = describing.Read([replace(work, methods={}), work])(block)
     assert read["is_fault"].to_pylist() == [True, True]
     assert "cannot read a.jpg: too many open files" in read["reason"][1].as_py()
+
+
+def test_a_million_images_are_few_inputs_in_order() -> None:
+    work = describing.Work(
+        Path("model"), "0" * 64, {}, "float16", (480, 640), {"test-database": "resize"}
+    )
+    shards = descriptors.shards(Path("out"), "test-database", 10**6, 1024)
+    missing = [extraction_pipeline.Missing(work, {}, shards)] * 2
+    spans = extraction_pipeline._spans(missing, Pool(1, 0, 1, 1))
+    inputs = extraction_pipeline._inputs(spans)
+    assert len(inputs) <= extraction_pipeline._MOST_INPUTS + 2
+    read = [row for table in inputs for row in table.to_pylist()]
+    assert [(row["start"], row["stop"]) for row in read] == [span[2:] for span in spans]
+    assert [row["request"] for row in read] == sorted(row["request"] for row in read)
+    assert sum(row["stop"] - row["start"] for row in read) == 2 * 10**6
+    assert max(row["stop"] - row["start"] for row in read) == 24 * 10**6 // (3 * 480 * 640)

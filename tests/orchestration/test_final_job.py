@@ -13,7 +13,7 @@ from written_descriptors import write_descriptors
 from vgray.errors import UserError
 from vgray.orchestration import described as described_module
 from vgray.orchestration.described import DescriptorFolders
-from vgray.orchestration.extraction import Request, describe_request
+from vgray.orchestration.extraction_request import Request, describe_request
 from vgray.orchestration.final_job import make_report
 from vgray.places import load_manifest
 from vgray.reports.plan import Options, Plan, make_plan
@@ -37,11 +37,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_city: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def _without_extraction() -> Iterator[None]:
-    def extract(request: Request, **_: object) -> None:
-        raise AssertionError(f"{request.out} is extracted")
+    def extract_all(requests: Sequence[Request], **_: object) -> None:
+        raise AssertionError(f"{', '.join(each.out.name for each in requests)} is extracted")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(described_module, "extract", extract)
+        patch.setattr(described_module, "extract_all", extract_all)
         yield
 
 

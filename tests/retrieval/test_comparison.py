@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from vgray.retrieval import compare_repeats, mcnemar
+from vgray.retrieval import Comparison, compare_repeats, mcnemar
 
 
 def _pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[NDArray[np.bool_], ...]:
@@ -30,14 +30,59 @@ def test_equal_models_differ_by_chance_for_certain() -> None:
     assert mcnemar(*_pairs(10, 0, 0, 10)) == 1.0
 
 
+def _single(both: int, only_a: int, only_b: int, neither: int) -> Comparison:
+    hits_a, hits_b = _pairs(both, only_a, only_b, neither)
+    return compare_repeats(hits_a[None], hits_b[None])
+
+
 def test_one_seed_each_has_the_exact_p() -> None:
-    hits_a, hits_b = _pairs(50, 12, 3, 35)
-    result = compare_repeats(hits_a[None], hits_b[None])
+    result = _single(50, 12, 3, 35)
     assert result.difference == pytest.approx(9.0)
-    assert result.p_value == mcnemar(hits_a, hits_b)
-    each = hits_a.astype(float) - hits_b
-    low, high = stats.t.interval(0.95, 99, each.mean(), stats.sem(each))
-    assert (result.low, result.high) == pytest.approx((100 * low, 100 * high))
+    assert result.p_value == mcnemar(*_pairs(50, 12, 3, 35))
+    # Agresti and Min's, of 102 with half a query more of each outcome; then the share of 15.
+    half = stats.norm.ppf(0.975) * np.sqrt((16 / 102 - (9 / 102) ** 2) / 102)
+    share = stats.binomtest(12, 15).proportion_ci(0.95, "exact")
+    lows = 9 / 102 - half, (2 * share.low - 1) * 0.15
+    highs = 9 / 102 + half, (2 * share.high - 1) * 0.15
+    assert result.low == pytest.approx(100 * min(lows))
+    assert result.high == pytest.approx(100 * max(highs))
+    other = _single(50, 3, 12, 35)
+    assert (other.low, other.high) == pytest.approx((-result.high, -result.low))
+
+
+@pytest.mark.parametrize("num_queries", [1, 20, 400])
+def test_the_interval_of_one_seed_each_says_what_its_p_says(num_queries: int) -> None:
+    seen = set()
+    for differing in range(min(num_queries, 40) + 1):
+        for won in range(differing + 1):
+            result = _single(0, won, differing - won, num_queries - differing)
+            assert result.is_certain != (result.low <= 0 <= result.high), (won, differing)
+            assert result.low <= result.difference <= result.high
+            seen.add(result.is_certain)
+    assert seen == ({False} if num_queries == 1 else {True, False})
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b"), [(0.01, 0.0), (0.3, 0.02), (0.1, 0.05), (0.2, 0.2), (0.0, 0.0)]
+)
+@pytest.mark.parametrize("num_queries", [18, 240, 1000])
+def test_the_interval_of_one_seed_each_covers(
+    only_a: float, only_b: float, num_queries: int
+) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(num_queries, [only_a, only_b, 1 - only_a - only_b], 400)
+    inside = 0
+    for won, lost, rest in counts:
+        result = _single(0, won, lost, rest)
+        inside += result.low <= 100 * (only_a - only_b) <= result.high
+    assert inside >= 0.89 * len(counts)
+
+
+def test_of_models_that_hit_the_same_the_number_of_queries_decides() -> None:
+    same = _single(12, 0, 0, 6)
+    assert (same.difference, same.p_value) == (0.0, 1.0)
+    assert (same.low, same.high) == pytest.approx((-9.8, 9.8), abs=0.05)
+    assert _single(1000, 0, 0, 200).high < 0.2
 
 
 def test_several_seeds_against_the_formula_by_hand() -> None:

@@ -48,7 +48,7 @@ def connect(address: str | None) -> Cluster:
     address = address or os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
         raise UserError(
-            f"--address {address}: Ray's client protocol cannot run a sweep; run this job on the "
+            f"--address {address}: Ray's client protocol cannot run this job; run it on the "
             "cluster with 'ray job submit', or give the head's address, as in 10.0.0.1:6379"
         )
     try:

@@ -7,12 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vgray.errors import UserError
-from vgray.orchestration.extraction import Request, describe_request, extract
+from vgray.orchestration.extraction import extract_all
+from vgray.orchestration.extraction_request import Request, describe_request
+from vgray.orchestration.extraction_tally import Outcome
 from vgray.reports.image_sets import DataSet
 from vgray.retrieval.descriptors import FILE, Description, Descriptors, read_description, shards
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Shows progress under a label: the callback takes how many are done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model's descriptors of some splits of a data set."""
+
+    model: Path
+    """A checkpoint."""
+    name: str
+    """Of the model, for people."""
+    data: DataSet
+    splits: tuple[str, ...]
+    train_images: int | None = None
+    """At most so many images of the training split."""
 
 
 @dataclass(frozen=True)
@@ -30,59 +46,63 @@ class DescriptorFolders:
     counting: Counting
     """Shows the progress of an extraction."""
 
-    def get(
-        self,
-        model: Path,
-        name: str,
-        data: DataSet,
-        splits: Sequence[str],
-        *,
-        train_images: int | None = None,
-    ) -> Descriptors:
-        """Return a model's descriptors of some splits of a data set.
+    def get_all(self, wanted: Sequence[Wanted]) -> list[Descriptors]:
+        """Return the descriptors that are wanted, in their order.
 
-        A folder is used that has them, whoever made it and whatever it is called. A new one is
-        named after the model, its hash, the data and their fingerprint, so that what is extracted
-        is found again; an extraction that was interrupted goes on.
-
-        Args:
-            model: a checkpoint.
-            name: of the model, for people.
-            data: the data set.
-            splits: of it.
-            train_images: at most so many images of the training split.
+        A folder is used that has them, whoever made it and whatever it is called. All others are
+        extracted together. A new folder is named after the model, its hash, the data and their
+        fingerprint, so that what is extracted is found again; an extraction that was interrupted
+        goes on.
 
         Raises:
-            UserError: the model is damaged, the images cannot be read, or the disk is full.
+            UserError: a model is damaged, images cannot be read, or the disk is full.
         """
-        request = Request(
-            model=model,
-            data=data.uri,
-            splits=tuple(splits),
-            out=self.root,
-            train_images=train_images,
-        )
-        wanted = describe_request(request, data.manifest)
-        title = f"{name} x {data.name}, {' and '.join(splits)}"
-        there = self._find(wanted)
-        if there is not None:
-            self.say(f"{title}: reused {there}")
-            return Descriptors(there)
-        out = self.root / _folder_name(name, data.name, wanted, "train" in splits)
-        with self.counting(f"extracting {title}") as progress:
-            outcome = extract(
-                replace(request, out=out),
+        there: dict[int, Path] = {}
+        missing: dict[object, _Folder] = {}
+        for number, each in enumerate(wanted):
+            request = Request(
+                each.model, each.data.uri, each.splits, self.root, train_images=each.train_images
+            )
+            description = describe_request(request, each.data.manifest)
+            found = self._find(description)
+            if found is not None:
+                self.say(f"{_title(each)}: reused {found}")
+                there[number] = found
+                continue
+            # Of the training split there may be a part only, which is no part of other extractions.
+            key = *description.identity.values(), each.train_images, "train" in each.splits
+            if key not in missing:
+                name = _folder_name(each, description)
+                missing[key] = _Folder(each, replace(request, out=self.root / name), [])
+            missing[key].add(number, each.splits)
+        if missing:
+            self._extract(list(missing.values()))
+        there |= {number: each.request.out for each in missing.values() for number in each.numbers}
+        return [Descriptors(there[number]) for number in range(len(wanted))]
+
+    def _extract(self, folders: Sequence["_Folder"]) -> None:
+        titles = {
+            each.request.out: _title(replace(each.first, splits=each.request.splits))
+            for each in folders
+        }
+
+        def finished(request: Request, outcome: Outcome) -> None:
+            speed = f" at {outcome.images_per_s:,.0f} images/s" if outcome.images_per_s else ""
+            skipped = f", {outcome.num_skipped:,} skipped" if outcome.num_skipped else ""
+            self.say(
+                f"{titles[request.out]}: extracted {outcome.num_described:,} images{speed}"
+                f"{skipped} into {outcome.folder}"
+            )
+
+        with self.counting("extracting") as progress:
+            extract_all(
+                [each.request for each in folders],
                 address=self.address,
                 command=self.command,
                 progress=progress,
+                finished=finished,
+                say=self.say,
             )
-        images_per_s = outcome.images_per_s or outcome.num_described / outcome.seconds
-        skipped = f", {outcome.num_skipped:,} skipped" if outcome.num_skipped else ""
-        self.say(
-            f"{title}: extracted {outcome.num_described:,} images at "
-            f"{images_per_s:,.0f} images/s{skipped} into {outcome.folder}"
-        )
-        return Descriptors(outcome.folder)
 
     def _find(self, wanted: Description) -> Path | None:
         for file in sorted(self.root.glob(f"*/{FILE}")):
@@ -103,8 +123,27 @@ class DescriptorFolders:
         return None
 
 
-def _folder_name(model: str, data: str, wanted: Description, is_training: bool) -> str:
-    parts = [model, wanted.model_hash[:8], data, wanted.fingerprint[:8]]
-    # Of the training split there may be a part only, which is no part of other extractions.
-    parts += ["train"] if is_training else []
+@dataclass
+class _Folder:
+    """A folder that is to be made or completed."""
+
+    first: Wanted
+    request: Request
+    numbers: list[int]
+    """Of those that want it."""
+
+    def add(self, number: int, splits: Sequence[str]) -> None:
+        self.numbers.append(number)
+        both = tuple(dict.fromkeys([*self.request.splits, *splits]))
+        self.request = replace(self.request, splits=both)
+
+
+def _title(wanted: Wanted) -> str:
+    return f"{wanted.name} x {wanted.data.name}, {' and '.join(wanted.splits)}"
+
+
+def _folder_name(wanted: Wanted, description: Description) -> str:
+    parts = [wanted.name, description.model_hash[:8]]
+    parts += [wanted.data.name, description.fingerprint[:8]]
+    parts += ["train"] if "train" in wanted.splits else []
     return re.sub(r"[^\w.+-]+", "-", "-".join(parts))

@@ -5,9 +5,10 @@ cannot be read keeps its row, with the reason; a fault of the system becomes the
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,30 +18,50 @@ from vgray.errors import UserError
 from vgray.places.images import Size, UnreadableImage
 from vgray.places.views import QueryMethod, Views, read_views
 
-_KEPT = ("part", "row", "brightness", "height_px", "width_px", "read_s")
+if TYPE_CHECKING:
+    from vgray.models.network import Network
+
+_KEPT = ("request", "part", "row", "brightness", "height_px", "width_px", "read_s")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the workers need to know of a request."""
+
+    checkpoint: Path
+    """The model's folder."""
+    model_hash: str
+    """Two of the same are the same model, used in the same way."""
+    settings: Mapping[str, Any]
+    """Changes of its recipe for testing."""
+    dtype: str
+    """Of the descriptors."""
+    size_px: Size
+    """Height and width that the model is used at."""
+    methods: Mapping[str, QueryMethod]
+    """How the images of each part are taken."""
 
 
 class Read:
-    """Reads images: part, row and path -> pixels and what is known of the file.
+    """Reads images: request, part, row and path -> pixels and what is known of the file.
 
     Args:
-        size_px: height and width that the model is used at.
-        methods: how the images of each part are taken.
+        works: by number of the request. A block is of one request.
     """
 
-    def __init__(self, size_px: Size, methods: Mapping[str, QueryMethod]) -> None:
-        self._size_px = size_px
-        self._methods = dict(methods)
+    def __init__(self, works: Sequence[Work]) -> None:
+        self._works = works
 
     def __call__(self, block: pa.Table) -> pa.Table:
         started = time.process_time()
+        work = self._works[block["request"][0].as_py()]
         parts = block["part"].to_pylist()
         views: list[Views | None] = []
         reasons: list[str | None] = []
         fault = None
         for part, path in zip(parts, block["path"].to_pylist(), strict=True):
             try:
-                views.append(read_views(path, self._size_px, self._methods[part]))
+                views.append(read_views(path, work.size_px, work.methods[part]))
                 reasons.append(None)
             except UnreadableImage as error:
                 views.append(None)
@@ -53,6 +74,7 @@ class Read:
         shapes = np.array([(0, 0, 0) if v is None else v.pixels.shape[:3] for v in views])
         return pa.table(
             {
+                "request": block["request"],
                 "part": block["part"],
                 "row": block["row"],
                 "reason": pa.array(reasons, pa.string()),
@@ -70,53 +92,42 @@ class Read:
 
 
 class Describe:
-    """Describes the images that were read; the model is loaded where this is made.
+    """Describes the images that were read; the first model is loaded where this is made.
 
     Args:
-        checkpoint: the model's folder.
-        settings: changes of its recipe for testing.
+        works: by number of the request. A block is of one request.
         device: where it computes; None for the GPU that there is.
         threads: to compute with on the CPU.
-        dtype: of the descriptors.
     """
 
-    def __init__(
-        self,
-        checkpoint: Path,
-        settings: Mapping[str, Any],
-        device: str | None,
-        threads: int,
-        dtype: str,
-    ) -> None:
+    def __init__(self, works: Sequence[Work], device: str | None, threads: int) -> None:
         # Those that read must not wait for torch.
         import torch
 
-        from vgray.models.checkpoint import load_model
-
         torch.set_num_threads(threads)
-        self._dtype = dtype
-        self._fault: str | None = None
-        try:
-            self._network = load_model(checkpoint, device, settings=settings)
-        except UserError as error:
-            self._fault = str(error)
+        self._works = works
+        self._device = device
+        self._loaded: dict[str, Network | UserError] = {}
+        self._load(works[0])
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        work = self._works[block["request"][0].as_py()]
+        network = self._load(work)
         started = time.process_time()
         described: list[bytes] = [b""] * len(block)
         reasons = block["reason"].to_pylist()
         is_fault = block["is_fault"]
-        if self._fault is not None:
-            reasons, is_fault = [self._fault] * len(block), np.full(len(block), True)
+        if isinstance(network, UserError):
+            reasons, is_fault = [str(network)] * len(block), np.full(len(block), True)
         else:
             for rows, pixels in _of_equal_size(block):
                 try:
-                    found = self._describe(pixels.reshape(-1, *pixels.shape[2:]))
+                    found = _describe(network, pixels.reshape(-1, *pixels.shape[2:]))
                 except UserError as error:  # they are too small for the network
                     for row in rows:
                         reasons[row] = str(error).partition(";")[0]
                     continue
-                each = found.reshape(len(rows), -1).astype(self._dtype)
+                each = found.reshape(len(rows), -1).astype(work.dtype)
                 for row, descriptor in zip(rows, each, strict=True):
                     described[row] = descriptor.tobytes()
         return pa.table(
@@ -129,20 +140,38 @@ class Describe:
             }
         )
 
-    def _describe(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (B, D) of (B, H, W, 3); in halves where a GPU has no memory for all at once."""
-        import torch
+    def _load(self, work: Work) -> "Network | UserError":
+        """Return a model, or what is wrong with it.
 
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        try:
-            found: NDArray[np.float32] = self._network.describe_views(images).numpy()
-            return found
-        except torch.cuda.OutOfMemoryError:
-            if len(pixels) == 1:
-                raise
-        torch.cuda.empty_cache()
-        half = len(pixels) // 2
-        return np.concatenate([self._describe(pixels[:half]), self._describe(pixels[half:])])
+        Two are kept, since the blocks of two come mixed where one follows the other.
+        """
+        if work.model_hash not in self._loaded:
+            from vgray.models.checkpoint import load_model
+
+            if len(self._loaded) == 2:
+                del self._loaded[next(iter(self._loaded))]
+            try:
+                network = load_model(work.checkpoint, self._device, settings=work.settings)
+                self._loaded[work.model_hash] = network
+            except UserError as error:
+                self._loaded[work.model_hash] = error
+        return self._loaded[work.model_hash]
+
+
+def _describe(network: "Network", pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (B, D) of (B, H, W, 3); in halves where a GPU has no memory for all at once."""
+    import torch
+
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    try:
+        found: NDArray[np.float32] = network.describe_views(images).numpy()
+        return found
+    except torch.cuda.OutOfMemoryError:
+        if len(pixels) == 1:
+            raise
+    torch.cuda.empty_cache()
+    half = len(pixels) // 2
+    return np.concatenate([_describe(network, pixels[:half]), _describe(network, pixels[half:])])
 
 
 def _binary(arrays: list[NDArray[np.uint8]], shapes: NDArray[np.integer]) -> pa.Array:

@@ -1,14 +1,12 @@
-"""Extraction: the images of a data set described by a model, on Ray Data, into a folder.
+"""Extraction: the images of data sets described by models, on Ray Data, into folders.
 
-What the folder has already is not described again; when nothing is missing, Ray is not started.
+What a folder has already is not described again; when nothing is missing, Ray is not started.
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -18,48 +16,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vgray.errors import UserError
+from vgray.orchestration.extraction_request import (
+    Request,
+    describe_request,
+    images_of,
+    load_images,
+)
 from vgray.orchestration.extraction_tally import Outcome, Tally
-from vgray.places import SCHEMA, fingerprint, load_manifest
 from vgray.places.views import QueryMethod
 from vgray.provenance import versions
 from vgray.recipe import Recipe
-from vgray.retrieval.descriptors import (
-    NUM_CROPS,
-    SHARD_ROWS,
-    Described,
-    Description,
-    DType,
-    Shard,
-    is_query_part,
-    part_images,
-    part_name,
-)
+from vgray.retrieval.descriptors import NUM_CROPS, Described, Description, is_query_part
 from vgray.retrieval.writing import Writer
-
-_ROLES = ("train", "database", "queries")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be described, and how."""
-
-    model: Path
-    """The checkpoint; every node of the cluster must find it there, and the images too."""
-    data: str
-    splits: tuple[str, ...]
-    out: Path
-    query_method: QueryMethod = "resize"
-    """How queries are taken; the database and all of split train have the recipe's image size."""
-    dtype: DType = "float16"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Changes of the model's recipe for testing."""
-    strict: bool = False
-    """Whether one image that cannot be read is an error."""
-    labelled: bool = True
-    """False for images without positions."""
-    shard_rows: int = SHARD_ROWS
-    train_images: int | None = None
-    """Of split train, at most so many images, evenly spaced; None for all."""
 
 
 def extract(
@@ -68,172 +36,190 @@ def extract(
     address: str | None = None,
     command: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Describe the images that the folder does not have yet.
+    """Describe the images that the folder does not have yet; see :func:`extract_all`."""
+    (outcome,) = extract_all(
+        [request], address=address, command=command, progress=progress, say=say
+    )
+    return outcome
+
+
+def extract_all(
+    requests: Sequence[Request],
+    *,
+    address: str | None = None,
+    command: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+    finished: Callable[[Request, Outcome], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[Outcome]:
+    """Describe the images that the folders do not have yet, with one pool of actors for all.
 
     Connects to Ray if something is left to do and this process is not connected; it stays so.
-    Whatever ends an extraction early, Ctrl-C among it, finished shards are kept.
+    Whatever ends an extraction early, Ctrl-C or a fault in one request among it, finished shards
+    are kept.
 
     Args:
-        request: what is wanted.
+        requests: what is wanted, each in a folder of its own. They are worked off model by model.
         address: of the cluster; this machine unless given.
         command: the command line, for the record.
         progress: called with the number of images done and of all.
+        finished: called with each request as soon as its folder has all images.
+        say: takes a line if the cluster is too busy to begin.
+
+    Returns:
+        what became of each request, in their order.
 
     Raises:
-        UserError: the model, the data or the folder cannot be used, the disk is full, an image
-            cannot be read for a reason that lies in the system, or any image if ``strict``.
+        UserError: a model, data or a folder cannot be used, the disk is full, an image cannot be
+            read for a reason that lies in the system, or any image if ``strict``.
+        ValueError: two requests have the same folder.
     """
+    if len({request.out.absolute() for request in requests}) < len(requests):
+        raise ValueError("two requests write into the same folder")
     started = perf_counter()
-    manifest = load_images(request)
-    description = replace(
-        describe_request(request, manifest),
-        versions=versions(),
-        command=list(command),
-        created=datetime.now().astimezone().isoformat(timespec="seconds"),
-    )
-    images = _parts(request, manifest)
-    with Writer(request.out, description, images) as writer:
+    outcomes: dict[int, Outcome] = {}
+    with contextlib.ExitStack() as stack:
+        # Every folder is locked from here on, so that what comes later will not be in vain.
+        extractions = [
+            _Extraction(request, images, description, started, stack)
+            for request, images, description in _describe_requests(requests, command)
+        ]
+
+        def note(extraction: _Extraction) -> None:
+            outcome = extraction.finish()
+            outcomes[id(extraction)] = outcome
+            if finished is not None:
+                finished(extraction.request, outcome)
+
+        for extraction in extractions:
+            if extraction.is_complete:
+                note(extraction)
+        unfinished = _by_model([each for each in extractions if not each.is_complete])
+        if unfinished:
+            _describe_missing(unfinished, extractions, note, address, progress, say)
+        return [outcomes[id(extraction)] for extraction in extractions]
+
+
+class _Extraction:
+    """A request being carried out."""
+
+    def __init__(
+        self,
+        request: Request,
+        images: Mapping[str, pa.Table],
+        description: Description,
+        started: float,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self.request = request
+        self.images = images
+        self.writer = stack.enter_context(Writer(request.out, description, images))
+        self.description = self.writer.description
+        self.methods: dict[str, QueryMethod] = {
+            part: request.query_method if is_query_part(part) else "resize" for part in images
+        }
         if request.strict:
-            for path, reason in writer.skipped():
+            for path, reason in self.writer.skipped():
                 raise _unreadable(path, reason)
-        tally = Tally(started, sum(table.num_rows for table in images.values()))
-        if writer.missing:
-            _describe_missing(request, images, writer, tally, address=address, progress=progress)
-        writer.close()
-        num_skipped = len(writer.skipped())
-    return tally.outcome(request.out, num_skipped)
+        self.tally = Tally(started, sum(table.num_rows for table in images.values()))
+        self.tally.expect(sum(shard.stop - shard.start for shard in self.writer.missing))
+
+    @property
+    def is_complete(self) -> bool:
+        return self.writer.is_complete
+
+    def take(self, block: pa.Table) -> None:
+        """Write the images of a block."""
+        part = block["part"][0].as_py()
+        reasons = _reasons(block)
+        if self.request.strict and reasons:
+            row, reason = min(reasons.items())
+            raise _unreadable(self.images[part]["path"][row].as_py(), reason)
+        began = perf_counter()
+        columns = _columns(block, self.methods[part], self.description)
+        self.writer.add(part, *columns, reasons)
+        self.tally.count(block, perf_counter() - began)
+
+    def finish(self) -> Outcome:
+        """Complete the folder, of which all shards are there."""
+        self.writer.close()
+        return self.tally.outcome(self.request.out, len(self.writer.skipped()))
 
 
-def load_images(request: Request) -> pa.Table:
-    """Return the manifest of a request's data.
+def _describe_requests(
+    requests: Sequence[Request], command: Sequence[str]
+) -> list[tuple[Request, dict[str, pa.Table], Description]]:
+    """Return the images and the folder's description of each request, before any is begun.
 
-    Raises:
-        UserError: there are no such images.
+    Requests of the same images share their tables.
     """
-    if request.labelled:
-        return load_manifest(request.data)
-    from vgray.places.unlabelled import load_unlabelled
-
-    return load_unlabelled(request.data)
-
-
-def describe_request(request: Request, manifest: pa.Table) -> Description:
-    """Return what the folder of a request will be, without versions, command and time.
-
-    Args:
-        request: what is wanted.
-        manifest: of its data.
-
-    Raises:
-        UserError: the model is missing, damaged, or cannot be used so; the data have no such split.
-    """
-    from vgray.models.checkpoint import RECIPE, model_hash, test_recipe
-    from vgray.models.network import Network
-
-    recipe = test_recipe(request.model, request.settings)
-    network = Network(Recipe.from_file(request.model / RECIPE), load_weights=False)
-    network.use(recipe)
-    return Description(
-        model=str(request.model),
-        model_hash=model_hash(request.model, recipe),
-        recipe=recipe.to_dict(),
-        dimension=network.dimension,
-        data=request.data,
-        fingerprint=fingerprint(manifest),
-        parts={part: table.num_rows for part, table in _parts(request, manifest).items()},
-        query_method=request.query_method,
-        dtype=request.dtype,
-        labelled=request.labelled,
-        shard_rows=request.shard_rows,
-    )
+    record: dict[str, Any] = {
+        "versions": versions(),
+        "command": list(command),
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    manifests: dict[object, pa.Table] = {}
+    images: dict[object, dict[str, pa.Table]] = {}
+    described = []
+    for request in requests:
+        data = request.data, request.labelled
+        if data not in manifests:
+            manifests[data] = load_images(request)
+        description = describe_request(request, manifests[data])
+        wanted = *data, request.splits, request.train_images
+        if wanted not in images:
+            images[wanted] = images_of(request, manifests[data])
+        described.append((request, images[wanted], replace(description, **record)))
+    return described
 
 
-def _parts(request: Request, manifest: pa.Table) -> dict[str, pa.Table]:
-    """Return the images of each part that is wanted."""
-    found = {}
-    for split in request.splits:
-        of_split = manifest.filter(pc.equal(manifest["split"], split))
-        if not of_split.num_rows:
-            known = sorted(pc.unique(manifest["split"]).to_pylist())
-            raise UserError(
-                f"{request.data}: no images in split {split!r}, only in {', '.join(known)}; give "
-                "one of these"
-            )
-        if split == "train" and request.train_images is not None:
-            of_split = _evenly_spaced(of_split, request.train_images)
-        for role in _ROLES:
-            table = part_images(of_split, split, role)
-            if table.num_rows:
-                found[part_name(split, role)] = table.select(SCHEMA.names)
-    return found
-
-
-def _evenly_spaced(images: pa.Table, number: int) -> pa.Table:
-    if number >= images.num_rows:
-        return images
-    return images.take(np.arange(number) * images.num_rows // number)
+def _by_model(extractions: Sequence[_Extraction]) -> list[_Extraction]:
+    """Return them so that those of the same model follow each other."""
+    first: dict[str, int] = {}
+    for place, extraction in enumerate(extractions):
+        first.setdefault(extraction.description.model_hash, place)
+    return sorted(extractions, key=lambda each: first[each.description.model_hash])
 
 
 def _describe_missing(
-    request: Request,
-    images: Mapping[str, pa.Table],
-    writer: Writer,
-    tally: Tally,
-    *,
+    unfinished: Sequence[_Extraction],
+    extractions: Sequence[_Extraction],
+    finished: Callable[[_Extraction], None],
     address: str | None,
     progress: Callable[[int, int], None] | None,
+    say: Callable[[str], None] | None,
 ) -> None:
-    # Only here, so that a finished folder is found without waiting for Ray.
-    from vgray.orchestration.describing import Read
-    from vgray.orchestration.extraction_pipeline import describe_images, join_cluster
+    # Only here, so that finished folders are found without waiting for Ray.
+    from vgray.orchestration.describing import Work
+    from vgray.orchestration.extraction_pipeline import Missing, describe_images, join_cluster
 
-    recipe = Recipe.from_dict(writer.description.recipe)
-    methods = {part: _method(request, part) for part in images}
-    missing = [_missing(images, shard) for shard in writer.missing]
-    tally.expect(sum(map(len, missing)))
-    blocks = describe_images(
-        missing,
-        max(_image_bytes(recipe.image_size, methods[part]) for part in methods),
-        join_cluster(address),
-        Read(recipe.image_size, methods),
-        (request.model.absolute(), dict(request.settings), request.dtype),
-    )
-    with contextlib.closing(blocks):
+    missing = [
+        Missing(
+            Work(
+                checkpoint=each.request.model.absolute(),
+                model_hash=each.description.model_hash,
+                settings=dict(each.request.settings),
+                dtype=each.request.dtype,
+                size_px=Recipe.from_dict(each.description.recipe).image_size,
+                methods=each.methods,
+            ),
+            each.images,
+            each.writer.missing,
+        )
+        for each in unfinished
+    ]
+    num_images = sum(each.tally.num_images for each in extractions)
+    with contextlib.closing(describe_images(missing, join_cluster(address), say)) as blocks:
         for block in blocks:
-            part = block["part"][0].as_py()
-            reasons = _reasons(block)
-            if request.strict and reasons:
-                row, reason = min(reasons.items())
-                raise _unreadable(images[part]["path"][row].as_py(), reason)
-            began = perf_counter()
-            writer.add(part, *_columns(block, methods[part], writer.description), reasons)
-            tally.count(block, perf_counter() - began)
+            extraction = unfinished[block["request"][0].as_py()]
+            is_new = not extraction.is_complete  # or these came twice, after the death of a worker
+            extraction.take(block)
             if progress is not None:
-                progress(tally.num_done, tally.num_images)
-
-
-def _missing(images: Mapping[str, pa.Table], shard: Shard) -> pa.Table:
-    """Return part, row and path of the images of a shard."""
-    number = shard.stop - shard.start
-    return pa.table(
-        {
-            "part": [shard.part] * number,
-            "row": np.arange(shard.start, shard.stop),
-            "path": images[shard.part]["path"].slice(shard.start, number),
-        }
-    )
-
-
-def _method(request: Request, part: str) -> QueryMethod:
-    return request.query_method if is_query_part(part) else "resize"
-
-
-def _image_bytes(size_px: tuple[int, int], method: QueryMethod) -> int:
-    """Return how many bytes an image's pixels have, about: what sizes files have is not known."""
-    short_px = min(size_px)
-    pixels = {"five_crops": NUM_CROPS * short_px**2, "single_query": 2 * short_px**2}
-    return 3 * (1_000_000 if method == "native_size" else pixels.get(method, math.prod(size_px)))
+                progress(sum(each.tally.num_done for each in extractions), num_images)
+            if is_new and extraction.is_complete:
+                finished(extraction)
 
 
 def _reasons(block: pa.Table) -> dict[int, str]:

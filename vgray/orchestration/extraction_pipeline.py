@@ -1,18 +1,25 @@
 """Ray Data's part in an extraction: tasks read while a pool of actors describes."""
 
 import logging
+import math
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from threading import Timer
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from vgray.orchestration.cluster import connect  # first: it sets what Ray reads when imported
-from vgray.orchestration.describing import Describe, Read
+from vgray.orchestration.describing import Describe, Read, Work
+from vgray.places.images import Size
+from vgray.places.views import QueryMethod
+from vgray.retrieval.descriptors import NUM_CROPS, Shard
 
 import ray  # isort: skip
 import ray.data  # isort: skip
@@ -23,6 +30,9 @@ _BLOCKS_AHEAD = 4  # for each worker, of blocks that are read, described or wait
 _ACTOR_BYTES = 2000 * MB
 """What an actor on a CPU needs: a model, its working memory, torch."""
 _CPU_BLOCK, _GPU_BLOCK = 32, 128  # images
+_READER_CPUS = 0.5
+_MOST_INPUTS = 500  # of tasks that read; as many are enough to share the work evenly
+_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -67,47 +77,49 @@ def size_pool(resources: Mapping[str, float]) -> Pool:
     return Pool(actors, 0, max(1, cpus // actors), cpus)
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What is still to be described of a request."""
+
+    work: Work
+    images: Mapping[str, pa.Table]
+    """Of its parts; requests of the same images have the same mapping."""
+    shards: Sequence[Shard]
+
+
 def describe_images(
-    images: Sequence[pa.Table],
-    image_bytes: int,
-    pool: Pool,
-    read: Read,
-    model: tuple[Path, Mapping[str, Any], str],
+    missing: Sequence[Missing], pool: Pool, say: Callable[[str], None] | None = None
 ) -> Generator[pa.Table, None, None]:
-    """Yield the described images, block by block as they come.
+    """Yield the described images, block by block as they come, each of one part of a request.
 
     Args:
-        images: ``part``, ``row`` and ``path`` in tables of one part each, in the order in which
-            they are begun.
-        image_bytes: of the pixels of one, about.
+        missing: by number of the request, which is a column of the blocks.
         pool: who works.
-        read: reads a block.
-        model: the checkpoint, changes of its recipe, number type of the descriptors.
+        say: takes a line if other jobs leave no room on the cluster.
     """
-    rows = max(1, min(pool.block_images, _BLOCK_BYTES // image_bytes))
-    blocks = [
-        _own(table.slice(start, rows))
-        for table in images
-        for start in range(0, table.num_rows, rows)
-    ]
-    checkpoint, settings, dtype = model
+    works = [each.work for each in missing]
+    block_bytes = max(
+        _block_images(pool, image_bytes) * image_bytes
+        for work in works
+        for image_bytes in (_image_bytes(work.size_px, each) for each in work.methods.values())
+    )
     # Stages that need the same of a node would be run as one, and nothing would overlap; on a
     # single CPU both must fit.
     compute = {"num_gpus": pool.gpus_per_actor} if pool.gpus_per_actor else {"num_cpus": 0.4}
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
-    with ray.data.DataContext.current(_quiet_context(pool, rows * image_bytes)):
+    with ray.data.DataContext.current(_quiet_context(pool, block_bytes)):
         described = (
-            ray.data.from_arrow(blocks)
+            ray.data.from_blocks(_inputs(_spans(missing, pool)))
             .map_batches(
-                read,
+                _ReadSpans(Read(works), _shared_paths(missing)),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.TaskPoolStrategy(size=pool.readers),
-                num_cpus=0.5,
+                num_cpus=_READER_CPUS,
             )
             .map_batches(
                 Describe,
-                fn_constructor_args=(checkpoint, settings, pool.device, pool.threads, dtype),
+                fn_constructor_args=(works, pool.device, pool.threads),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(
@@ -116,9 +128,129 @@ def describe_images(
                 **compute,
             )
         )
+        waiting = _say_if_waiting(pool, say)
         batches = iter(described.iter_batches(batch_size=None, batch_format="pyarrow"))
         with closing(batches):
-            yield from batches
+            try:
+                for batch in batches:
+                    waiting.cancel()
+                    yield batch
+            finally:
+                waiting.cancel()
+
+
+class _Span(NamedTuple):
+    """Images that are read and described at once."""
+
+    request: int
+    part: str
+    start: int
+    stop: int
+
+
+class _ReadSpans:
+    """Reads the images of each span in turn.
+
+    Args:
+        read: reads a block.
+        paths: by request and part, the paths of all images in Ray's store.
+    """
+
+    def __init__(self, read: Read, paths: Mapping[tuple[int, str], "ray.ObjectRef[Any]"]) -> None:
+        self._read = read
+        self._paths = paths
+
+    def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
+        for row in spans.to_pylist():
+            span = _Span(**row)
+            number = span.stop - span.start
+            paths = ray.get(self._paths[span.request, span.part])
+            yield self._read(
+                pa.table(
+                    {
+                        "request": np.full(number, span.request),
+                        "part": [span.part] * number,
+                        "row": np.arange(span.start, span.stop),
+                        "path": paths.slice(span.start, number),
+                    }
+                )
+            )
+
+
+def _spans(missing: Sequence[Missing], pool: Pool) -> list[_Span]:
+    spans = []
+    for request, each in enumerate(missing):
+        for shard in each.shards:
+            image_bytes = _image_bytes(each.work.size_px, each.work.methods[shard.part])
+            step = _block_images(pool, image_bytes)
+            spans += [
+                _Span(request, shard.part, start, min(start + step, shard.stop))
+                for start in range(shard.start, shard.stop, step)
+            ]
+    return spans
+
+
+def _inputs(spans: Sequence[_Span]) -> list[pa.Table]:
+    """Return tables of spans of one part each: few, since each costs as much as many images."""
+    most = math.ceil(len(spans) / _MOST_INPUTS)
+    tables = []
+    for _, of_part in groupby(spans, key=lambda span: (span.request, span.part)):
+        rows = [span._asdict() for span in of_part]
+        tables += [
+            pa.Table.from_pylist(rows[start : start + most]) for start in range(0, len(rows), most)
+        ]
+    return tables
+
+
+def _shared_paths(
+    missing: Sequence[Missing],
+) -> dict[tuple[int, str], "ray.ObjectRef[Any]"]:
+    """Put paths into Ray's store, those of the same images once."""
+    stored: dict[tuple[int, str], ray.ObjectRef[Any]] = {}
+    found = {}
+    for request, each in enumerate(missing):
+        for part, images in each.images.items():
+            if (id(images), part) not in stored:
+                stored[id(images), part] = ray.put(images["path"])
+            found[request, part] = stored[id(images), part]
+    return found
+
+
+def _block_images(pool: Pool, image_bytes: int) -> int:
+    return max(1, min(pool.block_images, _BLOCK_BYTES // image_bytes))
+
+
+def _image_bytes(size_px: Size, method: QueryMethod) -> int:
+    """Return how many bytes an image's pixels have, about: what sizes files have is not known."""
+    short_px = min(size_px)
+    pixels = {"five_crops": NUM_CROPS * short_px**2, "single_query": 2 * short_px**2}
+    return 3 * (1_000_000 if method == "native_size" else pixels.get(method, math.prod(size_px)))
+
+
+def _say_if_waiting(pool: Pool, say: Callable[[str], None] | None) -> Timer:
+    """Return a running timer that says, at its end, that other jobs hold what is needed."""
+    needed = {"CPU": _READER_CPUS}
+    if pool.gpus_per_actor:
+        needed = {"GPU": pool.gpus_per_actor, **needed}
+
+    def is_short(name: str) -> bool:
+        return bool(ray.available_resources().get(name, 0) < needed[name])
+
+    # Later on this job's own workers are among those that have something.
+    short = [name for name in needed if is_short(name)]
+
+    def tell() -> None:
+        for name in filter(is_short, short):
+            total = ray.cluster_resources().get(name, 0)
+            used = total - ray.available_resources().get(name, 0)
+            if say is not None:
+                say(f"waiting for {name}s of the cluster: {used:g} of {total:g} in use")
+            break
+
+    timer = Timer(_PATIENCE_S, tell)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 @contextmanager
@@ -135,17 +267,13 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _own(block: pa.Table) -> pa.Table:
-    """Copy a slice, or the whole table would go along with it."""
-    return block.take(pa.array(range(block.num_rows)))
-
-
 def _quiet_context(pool: Pool, block_bytes: int) -> "ray.data.DataContext":
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.raise_original_map_exception = False
-    context.target_max_block_size = 2 * block_bytes
+    # Above what a full block has, it would be joined to the next, and far below, cut.
+    context.target_max_block_size = 3 * block_bytes // 4
     context.execution_options.resource_limits = ray.data.ExecutionResources(
         object_store_memory=_BLOCKS_AHEAD * (pool.actors + pool.readers) * block_bytes
     )

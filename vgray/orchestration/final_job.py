@@ -5,18 +5,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from vgray import provenance
-from vgray.orchestration.described import DescriptorFolders
+from vgray.orchestration.described import DescriptorFolders, Wanted
 from vgray.reports.candidates import Candidate, Model
-from vgray.reports.image_sets import DataSet, ImageSet
-from vgray.reports.methods import Ranked, Rankings, find_baseline, joined, score_all, single
-from vgray.reports.named import SEARCHED, Ensemble
+from vgray.reports.chance import judge
+from vgray.reports.image_sets import ImageSet
+from vgray.reports.methods import (
+    Described,
+    Ranked,
+    Rankings,
+    find_baseline,
+    joined,
+    score_all,
+    single,
+)
+from vgray.reports.named import SEARCHED, Ensemble, by_similarity, reduced
 from vgray.reports.plan import Plan
+from vgray.reports.queries import query_table
 from vgray.reports.results import Kind, Report, Search, SearchStep
 from vgray.reports.test_sets import describe_test_set
 from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.ensemble_search import Found, search_ensemble
-from vgray.retrieval.ensembles import AveragedSimilarity, Concatenated
+from vgray.retrieval.ensembles import AveragedSimilarity, Concatenated, require_same_images
 from vgray.retrieval.pca import MAX_IMAGES, Projected, Projection, fit_pca
 from vgray.retrieval.ranking import Ranking, rank_split
 from vgray.retrieval.sources import Source
@@ -28,6 +40,8 @@ class Made(NamedTuple):
     report: Report
     best: Path
     """The descriptors of the first test set: the baseline's, or those of the first model."""
+    queries: dict[str, pa.Table]
+    """Of each test set what each method retrieved, see :mod:`vgray.reports.queries`."""
 
 
 def make_report(plan: Plan, folders: DescriptorFolders, *, command: Sequence[str]) -> Made:
@@ -43,25 +57,28 @@ def make_report(plan: Plan, folders: DescriptorFolders, *, command: Sequence[str
     """
     job = _Job(plan, folders)
     job.describe_all()
+    job.require_same_images()
     search = job.search() if plan.searches else None
     ensembles = [*plan.ensembles, *([] if search is None else search.ensembles)]
+    job.describe_training(ensembles)
     ranked = [job.single(candidate) for candidate in plan.candidates]
     for ensemble in ensembles:
         ranked += job.ensemble(ensemble)
     baseline = find_baseline(plan, [each.method for each in ranked])
+    tests = [
+        describe_test_set(
+            job.source(plan.candidates[0].models[0], images),
+            images.split,
+            name=name,
+            distance_m=plan.distance_m,
+            chose_models=name in plan.chose_models,
+        )
+        for name, images in plan.tests.items()
+    ]
     report = Report(
         runs=[run.source for run in plan.runs],
-        tests=[
-            describe_test_set(
-                job.source(plan.candidates[0].models[0], images),
-                images.split,
-                name=name,
-                distance_m=plan.distance_m,
-                chose_models=name in plan.chose_models,
-            )
-            for name, images in plan.tests.items()
-        ],
-        methods=score_all(plan, ranked, baseline),
+        tests=tests,
+        methods=judge(score_all(plan, ranked, baseline), tests, plan.recall_at[0]),
         baseline=baseline,
         recall_at=plan.recall_at,
         search=None if search is None else search.told,
@@ -69,10 +86,12 @@ def make_report(plan: Plan, folders: DescriptorFolders, *, command: Sequence[str
         command=list(command),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         notes=[*plan.notes, *job.notes],
+        same_validation=plan.validation is not None or len(plan.runs) == 1,
     )
     shown = next((each for each in plan.candidates if each.name == baseline), plan.candidates[0])
     first = next(iter(plan.tests.values()))
-    return Made(report, job.source(shown.representative, first).folder)
+    queries = {name: job.query_table(ranked, name, images) for name, images in plan.tests.items()}
+    return Made(report, job.source(shown.representative, first).folder, queries)
 
 
 class _Searched:
@@ -91,10 +110,18 @@ class _Searched:
             budget=found.budget,
             pca=plan.options.pca,
             steps=[
-                SearchStep(step.added, step.weight, step.dimension, step.val_recall)
+                SearchStep(
+                    step.added,
+                    step.weight,
+                    step.dimension,
+                    step.val_recall,
+                    step.gain,
+                    step.p_value,
+                )
                 for step in found.steps
             ],
             outcome=found.outcome,
+            singles=dict(found.singles),
         )
 
 
@@ -106,22 +133,60 @@ class _Job:
         self._folders = folders
         self._counting = folders.counting
         self._described: dict[tuple[Path, str], Descriptors] = {}
+        self._trained: dict[Path, Descriptors] = {}
         self._ranked: dict[tuple[Path, str], Ranking] = {}
         self.notes: list[str] = []
 
     def describe_all(self) -> None:
         """Make all descriptors of test and validation images."""
+        wanted: dict[tuple[Path, str], Wanted] = {}
         for candidate in self._plan.candidates:
             for model in candidate.models:
-                wanted: dict[str, tuple[DataSet, list[str]]] = {}
                 for images in self._images_for(candidate, model):
-                    _, splits = wanted.setdefault(images.data.fingerprint, (images.data, []))
-                    if images.split not in splits:
-                        splits.append(images.split)
-                for data, splits in wanted.values():
-                    self._described[model.checkpoint, data.fingerprint] = self._folders.get(
-                        model.checkpoint, _name_of(candidate, model), data, splits
-                    )
+                    key = model.checkpoint, images.data.fingerprint
+                    known = wanted[key].splits if key in wanted else ()
+                    splits = tuple(dict.fromkeys([*known, images.split]))
+                    name = _name_of(candidate, model)
+                    wanted[key] = Wanted(model.checkpoint, name, images.data, splits)
+        described = self._folders.get_all(list(wanted.values()))
+        self._described = dict(zip(wanted, described, strict=True))
+
+    def describe_training(self, ensembles: Iterable[Ensemble]) -> None:
+        """Make the descriptors of training images that PCAs of ensembles are fitted on."""
+        data, pca = self._plan.training, self._plan.options.pca
+        if data is None or pca is None:
+            return
+        first = next(iter(self._plan.tests.values()))
+        wanted: dict[Path, Wanted] = {}
+        for ensemble in ensembles:
+            if sum(each.dimension for each, _ in self._members(ensemble, first)) <= pca:
+                continue
+            for candidate, _ in ensemble.members:
+                model = candidate.representative
+                wanted[model.checkpoint] = Wanted(
+                    model.checkpoint, _name_of(candidate, model), data, ("train",), MAX_IMAGES
+                )
+        described = self._folders.get_all(list(wanted.values()))
+        self._trained = dict(zip(wanted, described, strict=True))
+
+    def require_same_images(self) -> None:
+        """Refuse models that describe different images of a test set, by which none is compared.
+
+        Raises:
+            UserError: they do.
+        """
+        first, *others = (model for each in self._plan.candidates for model in each.models)
+        for images in self._plan.tests.values():
+            for model in others:
+                pair = [self.source(each, images) for each in (first, model)]
+                for role in ("queries", "database"):
+                    require_same_images(pair, images.split, role)
+
+    def query_table(self, ranked: Sequence[Ranked], test: str, images: ImageSet) -> pa.Table:
+        """Return what each method retrieved for each query of a test set."""
+        source = self.source(self._plan.candidates[0].models[0], images)
+        queries, database = (source.images(images.split, role) for role in ("queries", "database"))
+        return query_table(ranked, test, queries, database, self._plan.distance_m)
 
     def source(self, model: Model, images: ImageSet) -> Descriptors:
         """Return a model's descriptors."""
@@ -141,7 +206,7 @@ class _Job:
                 sources,
                 validation.split,
                 self._plan.distance_m,
-                weights=self._plan.options.weights,
+                weights=self._plan.weights,
                 budget=self._plan.options.budget,
                 progress=progress,
             )
@@ -153,20 +218,19 @@ class _Job:
             test: [self._of_model(model, images) for model in candidate.models]
             for test, images in self._plan.tests.items()
         }
-        first = next(iter(self._plan.tests.values()))
-        dimension = self.source(candidate.models[0], first).dimension
         recall = candidate.val_recall
         if recall is None and self._plan.validation is not None:
             recall = self._recall(self._of_model(candidate.representative, self._plan.validation))
-        return Ranked(single(candidate, dimension, recall), rankings, model=candidate.models[0])
+        method = single(candidate, recall, self._described_by(candidate.models))
+        return Ranked(method, rankings, model=candidate.models[0])
 
     def ensemble(self, ensemble: Ensemble) -> list[Ranked]:
         """Rank an ensemble on every test set: joined, by similarities, and reduced by PCA."""
         name, pca = ensemble.name, self._plan.options.pca
-        best = max(
-            (candidate for candidate, _ in ensemble.members),
-            key=lambda candidate: self._val_recall(candidate) or 0.0,
-        )
+        members = [candidate for candidate, _ in ensemble.members]
+        recalls = [self._val_recall(candidate) for candidate in members]
+        described = self._described_by([candidate.representative for candidate in members])
+        best = max(members, key=lambda candidate: self._val_recall(candidate) or 0.0)
         of_best = {
             test: [self._of_model(best.representative, images)]
             for test, images in self._plan.tests.items()
@@ -183,7 +247,7 @@ class _Job:
                 label = f"{name} on validation"
                 recall = self._recall(self._rank(source(validation), validation.split, label))
             dimension = source(next(iter(self._plan.tests.values()))).dimension
-            method = joined(ensemble, kind, name, dimension, words, recall)
+            method = joined(ensemble, kind, name, dimension, words, recall, recalls, described)
             return Ranked(method, rankings, best_member=best.member, of_best_member=of_best)
 
         def averaged(images: ImageSet) -> Source:
@@ -194,7 +258,7 @@ class _Job:
 
         rows = [
             row("ensemble", name, "concatenated", concatenated),
-            row("similarity", f"{name} by similarity", "average of similarities", averaged),
+            row("similarity", by_similarity(name), "average of similarities", averaged),
         ]
         if pca is not None and rows[0].method.dimension > pca:
             projection = self._fit(ensemble, pca)
@@ -202,7 +266,7 @@ class _Job:
             rows.append(
                 row(
                     "ensemble",
-                    f"{name} PCA {pca}",
+                    reduced(name, pca),
                     words,
                     lambda images: Projected(concatenated(images), projection),
                 )
@@ -210,6 +274,12 @@ class _Job:
         elif pca is not None:
             self.notes.append(f"{name} has no more than {pca} dimensions, so no PCA was fitted.")
         return rows
+
+    def _described_by(self, models: Sequence[Model]) -> Described:
+        return {
+            test: [self.source(model, images) for model in models]
+            for test, images in self._plan.tests.items()
+        }
 
     def _images_for(self, candidate: Candidate, model: Model) -> Iterable[ImageSet]:
         yield from self._plan.tests.values()
@@ -224,20 +294,10 @@ class _Job:
         ]
 
     def _fit(self, ensemble: Ensemble, dimension: int) -> Projection:
-        data = self._plan.training
-        if data is None:
-            raise ValueError("a PCA without training images")
-        members = []
-        for candidate, weight in ensemble.members:
-            model = candidate.representative
-            described = self._folders.get(
-                model.checkpoint,
-                _name_of(candidate, model),
-                data,
-                ["train"],
-                train_images=MAX_IMAGES,
-            )
-            members.append((described, weight))
+        members = [
+            (self._trained[candidate.representative.checkpoint], weight)
+            for candidate, weight in ensemble.members
+        ]
         return fit_pca(Concatenated(members), "train", dimension)
 
     def _val_recall(self, candidate: Candidate) -> float | None:

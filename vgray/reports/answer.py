@@ -1,101 +1,126 @@
 """What a report says first: which model, which ensemble, and whether that is more than chance."""
 
+from vgray.reports.choosing import best, comparable
 from vgray.reports.results import Difference, Method, Report
-from vgray.reports.wording import interval, number, p_value, plain, points
+from vgray.reports.wording import difference, flattery, interval, number, plain
+
+_Compared = list[tuple[str, Difference]]
+"""Test sets, and the difference at the first N."""
 
 
 def answer(report: Report) -> list[str]:
     """Return it in two or three sentences, without markup.
 
-    The best is chosen on the validation split: whichever of many is highest on the test images is
-    so by chance to some extent. Where no validation recall is known it is the first of its kind.
+    The best is chosen on the validation split, a single model among those that
+    :func:`~vgray.reports.choosing.comparable` returns. Of test sets that the models have met only
+    the recalls are said.
     """
-    singles = [method for method in report.methods if method.kind == "single"]
-    together = [method for method in report.methods if method.kind != "single"]
     sentences = []
-    if singles:
-        sentences.append(_single(report, singles))
+    if any(method.kind == "single" for method in report.methods):
+        sentences.append(_single(report))
+    together = [method for method in report.methods if method.kind != "single"]
     if together:
-        sentences += _ensemble(report, _best(together), len(together))
+        sentences += _ensemble(report, best(together), len(together))
     elif report.search is not None:
         sentences.append(f"No ensemble: {plain(report.search.outcome).rstrip('.')}.")
     return sentences
 
 
-def _best(methods: list[Method]) -> Method:
-    return max(methods, key=lambda method: -1.0 if method.val_recall is None else method.val_recall)
-
-
-def _single(report: Report, singles: list[Method]) -> str:
-    best, count = _best(singles), len(singles)
-    of = f"best of {count} single models" if count > 1 else "the only single model"
-    text = f"{plain(best.name)} is {of}{_by_validation(best, count)}: {_recalls(report, best)}."
-    if best.name != report.baseline:
-        apart = _first(report, [(on.test, on.behind_baseline) for on in best.tests])
-        against = f" Against the baseline {plain(report.baseline)} it is {_said(apart)}."
-    elif count > 1:
-        second = _best([method for method in singles if method is not best])
+def _single(report: Report) -> str:
+    among = comparable(report.methods)
+    if not report.same_validation:
+        baseline = next(each for each in report.methods if each.name == report.baseline)
+        return (
+            f"The models were validated on different images, so none is called best. "
+            f"{plain(baseline.name)}, the baseline, has {_recalls(report, baseline)}."
+        )
+    first, count = best(among), len(among)
+    what = "finalist" if first.is_finalist else "single model"
+    of = f"best of {count} {what}s" if count > 1 else f"the only {what}"
+    text = f"{plain(first.name)} is {of}{_by_validation(first, count)}: {_recalls(report, first)}."
+    if first.name != report.baseline:
+        apart = _first(report, [(on.test, on.behind_baseline) for on in first.tests])
+        return text + _judged(report, f"Against the baseline {plain(report.baseline)} it is", apart)
+    if count > 1:
+        second = best([method for method in among if method is not first])
         apart = _first(report, [(on.test, on.behind_baseline) for on in second.tests])
-        against = f" The next, {plain(second.name)}, is {_said(apart)}."
-    else:
-        return text
-    return text + against if apart else text
+        return text + _judged(report, f"The next, {plain(second.name)}, is", apart)
+    return text
 
 
-def _ensemble(report: Report, best: Method, count: int) -> list[str]:
-    members = " + ".join(plain(member.name) for member in best.members)
+def _ensemble(report: Report, first: Method, count: int) -> list[str]:
+    members = " + ".join(plain(member.name) for member in first.members)
     of = f"best of {count} ensembles" if count > 1 else "the ensemble"
     text = (
-        f"{plain(best.name)} ({members}) is {of}{_by_validation(best, count)}: "
-        f"{_recalls(report, best)}."
+        f"{plain(first.name)} ({members}) is {of}{_by_validation(first, count)}: "
+        f"{_recalls(report, first)}."
     )
-    apart = _first(report, [(on.test, on.against_best_member) for on in best.tests])
+    apart = _first(report, [(on.test, on.against_best_member) for on in first.tests])
     if not apart:
         return [text]
     than = f"its best member {plain(apart[0][1].than)}"
-    if any(found.certain for _, found in apart):
-        return [text, f"Against {than} it is {_said(apart)}."]
-    by = "; ".join(f"{_difference(found)} on {plain(test)}" for test, found in apart)
-    return [text, f"It cannot be told apart from {than}: {by}."]
+    judged = [found for _, found in apart if found.corrected_p is not None]
+    if judged and not any(found.certain for found in judged):
+        by = "; ".join(
+            f"{difference(found, ' points')} on {plain(test)}"
+            for test, found in apart
+            if found.corrected_p is not None
+        )
+        return [text, f"It cannot be told apart from {than}: {by}.{_unjudged(report, apart)}"]
+    return [text, _judged(report, f"Against {than} it is", apart).strip()]
 
 
-def _by_validation(best: Method, count: int) -> str:
-    if best.val_recall is None:
+def _by_validation(first: Method, count: int) -> str:
+    if first.val_recall is None:
         return ""
     by = "by" if count > 1 else "with"
-    return f" {by} recall@1 of {number(best.val_recall)} % on validation images"
+    seeds = len(first.seeds) if first.kind == "single" else 1
+    mean = f" as the mean of {seeds} seeds" if seeds > 1 else ""
+    text = f" {by} recall@1 of {number(first.val_recall)} % on validation images{mean}"
+    if first.best_of_trials is None:
+        return text
+    trials = f"the best of {first.best_of_trials:,} trials"
+    return f"{text} (one seed, and {trials}, so another seed is likely to reach less)"
 
 
 def _recalls(report: Report, method: Method) -> str:
     n = report.recall_at[0]
-    flattered = {test.name for test in report.tests if test.chose_models}
+    tests = {test.name: test for test in report.tests}
     return ", ".join(
         f"recall@{n} {number(score.recall)} % {interval(score.low, score.high)} on {plain(on.test)}"
-        + (" (which chose models)" if on.test in flattered else "")
+        + (f" ({flattery(tests[on.test])} on it)" if tests[on.test].flatters else "")
         for on in method.tests
         for score in on.scores
         if score.n == n
     )
 
 
-def _first(
-    report: Report, tests: list[tuple[str, list[Difference]]]
-) -> list[tuple[str, Difference]]:
-    """Return the differences at the first N, with the names of the test sets."""
+def _first(report: Report, tests: list[tuple[str, list[Difference]]]) -> _Compared:
     n = report.recall_at[0]
     return [(test, found) for test, differences in tests for found in differences if found.n == n]
 
 
-def _said(apart: list[tuple[str, Difference]]) -> str:
-    return "; ".join(f"{_verdict(found)} on {plain(test)}" for test, found in apart)
+def _judged(report: Report, begin: str, apart: _Compared) -> str:
+    """Return what is shown on each test set, and on which nothing is, with a space before it."""
+    said = "; ".join(
+        f"{_verdict(found)} on {plain(test)}"
+        for test, found in apart
+        if found.corrected_p is not None
+    )
+    return (f" {begin} {said}." if said else "") + _unjudged(report, apart)
+
+
+def _unjudged(report: Report, apart: _Compared) -> str:
+    met = {test for test, found in apart if found.corrected_p is None}
+    return "".join(
+        f" Differences on {plain(test.name)} show nothing, as {flattery(test)} on its images."
+        for test in report.tests
+        if test.name in met
+    )
 
 
 def _verdict(found: Difference) -> str:
+    by = difference(found, " points")
     if not found.certain:
-        return f"not to be told apart ({_difference(found)})"
-    return f"{'better' if found.points > 0 else 'worse'} ({_difference(found)})"
-
-
-def _difference(found: Difference) -> str:
-    low, high = points(found.low), points(found.high)
-    return f"{points(found.points)} points, 95 % {low} to {high}, {p_value(found.p_value)}"
+        return f"not to be told apart: {by}"
+    return f"{'better' if found.points > 0 else 'worse'}: {by}"

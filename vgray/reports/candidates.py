@@ -27,22 +27,25 @@ class Model:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting: one model, or those of several seeds.
+    """A setting: one model, or those of several seeds."""
 
-    ``name`` is what it is called in a report, such as ``A#3`` or ``A#10 x3``.
-    """
-
-    name: str
+    short: str
+    """The name without the number of its seeds, such as ``A#10``."""
     models: tuple[Model, ...]
     settings: str
     """In one short line."""
     chosen: str
     """How it came into the report."""
+    is_finalist: bool = False
+    """Whether it was trained anew after a search had chosen its setting, so that its recall on
+    validation is no longer the highest of many."""
+    best_of_trials: int | None = None
+    """Of a search's trial, which is among the best of so many; None of other models."""
 
     @property
-    def short(self) -> str:
-        """The name without the number of its seeds."""
-        return self.name.rpartition(" x")[0] or self.name
+    def name(self) -> str:
+        """What it is called in a report, such as ``A#3``; of a finalist ``A#10 x3``."""
+        return f"{self.short} x{len(self.models)}" if self.is_finalist else self.short
 
     @property
     def val_recall(self) -> float | None:
@@ -69,7 +72,7 @@ class Run:
 
     source: RunSource
     candidates: tuple[Candidate, ...]
-    """The best first."""
+    """The finalists, then the other models, each the best first."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 

@@ -1,6 +1,7 @@
-"""The images that a report is about: what the runs were validated on, what is tested on."""
+"""The images that a report is about: what runs were trained and validated on, what is tested on."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from vgray.errors import UserError
 from vgray.places import fingerprint, load_manifest
-from vgray.places.combining import validation_split
+from vgray.places.combining import load_training_data, validation_split
 from vgray.places.files import local_or_uri
 from vgray.reports.results import RunSource
 
@@ -34,19 +35,42 @@ class ImageSet:
 
     data: DataSet
     split: str
-    images: NDArray[np.int64] = field(repr=False)
-    """(N,) a number for each image, of its file's name and size, its role and position."""
+    images: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    """Of each role: (N,) a number for each image, of its file's name, size and position; sorted."""
+
+    def counts(self) -> dict[str, int]:
+        """Return how many images there are of each role."""
+        of_split = self.data.manifest.filter(pc.equal(self.data.manifest["split"], self.split))
+        return dict(Counter(of_split["role"].to_pylist()))
 
     def is_same(self, other: "ImageSet") -> bool:
         """Return whether the two are of the same images, wherever those lie."""
-        return np.array_equal(self.images, other.images)
+        return self.images.keys() == other.images.keys() and all(
+            np.array_equal(images, other.images[role]) for role, images in self.images.items()
+        )
 
-    def shares_images(self, other: "ImageSet") -> bool:
-        """Return whether an image is in both, wherever it lies."""
-        return bool(np.isin(self.images, other.images).any())
+    def shares_images(self, other: "ImageSet | TrainingImages") -> bool:
+        """Return whether an image is in both, wherever it lies and whatever its role."""
+        return any(
+            np.isin(mine, theirs).any()
+            for mine in self.images.values()
+            for theirs in other.images.values()
+        )
 
     def __str__(self) -> str:
         return f"{self.data.uri} ({self.split})"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """What a run was trained on, as it is on disk now."""
+
+    images: Mapping[str, NDArray[np.int64]] = field(repr=False)
+    """As those of an :class:`ImageSet`, of the training split."""
+    number: int
+    """How many there are."""
+    fingerprint: str
+    """Of all that a training looks at, its validation images too."""
 
 
 class DataSets:
@@ -54,6 +78,7 @@ class DataSets:
 
     def __init__(self) -> None:
         self._read: dict[str, DataSet] = {}
+        self._trained: dict[tuple[str | None, ...], TrainingImages] = {}
 
     def test_set(self, uri: str, split: str | None) -> ImageSet:
         """Return what of a data set is tested on: its test split, else val, unless one is named.
@@ -89,6 +114,21 @@ class DataSets:
                 return _image_set(data, split)
         raise UserError(f"{', '.join(run.data)}: no validation images")
 
+    def training(self, run: RunSource) -> TrainingImages:
+        """Return what a run was trained on.
+
+        Raises:
+            UserError: its data cannot be read any more, or are no training data.
+        """
+        key = (*run.data, run.val)
+        if key not in self._trained:
+            manifest = load_training_data(run.data, run.val)
+            train = manifest.filter(pc.equal(manifest["split"], "train"))
+            self._trained[key] = TrainingImages(
+                _images(train), train.num_rows, fingerprint(manifest)
+            )
+        return self._trained[key]
+
     def data(self, uri: str) -> DataSet:
         """Return a data set.
 
@@ -118,11 +158,20 @@ def require_distinct(sets: Sequence[ImageSet]) -> None:
 
 
 def _image_set(data: DataSet, split: str) -> ImageSet:
-    images = data.manifest.filter(pc.equal(data.manifest["split"], split))
+    of_split = data.manifest.filter(pc.equal(data.manifest["split"], split))
+    return ImageSet(data, split, _images(of_split))
+
+
+def _images(images: pa.Table) -> dict[str, NDArray[np.int64]]:
     names = [path.rpartition("/")[2] for path in images["path"].to_pylist()]
-    columns = (images[name].to_pylist() for name in ("role", "size_bytes", "east_m", "north_m"))
-    hashes = np.fromiter(map(hash, zip(names, *columns, strict=True)), np.int64, len(names))
-    return ImageSet(data, split, np.unique(hashes))
+    # No two NaN are equal, so a number that is no position stands for them.
+    positions = (
+        np.nan_to_num(images[name].to_numpy(), nan=-1.0).tolist() for name in ("east_m", "north_m")
+    )
+    files = zip(names, images["size_bytes"].to_pylist(), *positions, strict=True)
+    numbers = np.fromiter(map(hash, files), np.int64, len(names))
+    roles = images["role"].to_numpy()
+    return {role: np.unique(numbers[roles == role]) for role in sorted(set(roles.tolist()))}
 
 
 def _roles(manifest: pa.Table) -> dict[str, set[str]]:

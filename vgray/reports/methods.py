@@ -2,17 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
 
 from vgray.errors import UserError
 from vgray.reports.candidates import Candidate, Model
+from vgray.reports.choosing import best, comparable
 from vgray.reports.named import Ensemble, find_method
+from vgray.reports.networks import network_size
 from vgray.reports.plan import Plan
 from vgray.reports.published import published_values
 from vgray.reports.results import Kind, Member, Method, OnTest
-from vgray.reports.scoring import compare, score, verdict
+from vgray.reports.scoring import compare, score
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.ranking import Ranking
 
-Rankings = Mapping[str, Sequence[Ranking]]
+Described: TypeAlias = Mapping[str, Sequence[Descriptors]]
+"""On each test set: of each of a method's models."""
+Rankings: TypeAlias = Mapping[str, Sequence[Ranking]]
 """Of a method on each test set: one for each seed's model."""
 
 
@@ -30,8 +38,15 @@ class Ranked:
     of_best_member: Rankings | None = None
 
 
-def single(candidate: Candidate, dimension: int, val_recall: float | None) -> Method:
-    """Return the row of a candidate, without its tests."""
+def single(candidate: Candidate, val_recall: float | None, described: Described) -> Method:
+    """Return the row of a candidate, without its tests.
+
+    Args:
+        candidate: one model, or those of several seeds.
+        val_recall: recall@1 on the validation split, in percent.
+        described: its descriptors.
+    """
+    dimension = _any(described).dimension
     return Method(
         name=candidate.name,
         kind="single",
@@ -43,6 +58,11 @@ def single(candidate: Candidate, dimension: int, val_recall: float | None) -> Me
         chosen=candidate.chosen,
         tests=[],
         checkpoints=[str(model.checkpoint) for model in candidate.models],
+        is_finalist=candidate.is_finalist,
+        best_of_trials=candidate.best_of_trials,
+        num_parameters=network_size(candidate.models[0].recipe).num_parameters,
+        bytes_per_image=_num_bytes(dimension, described),
+        descriptors=_folders(described),
     )
 
 
@@ -53,6 +73,8 @@ def joined(
     dimension: int,
     settings: str,
     val_recall: float | None,
+    of_members: Sequence[float | None],
+    described: Described,
 ) -> Method:
     """Return the row of an ensemble, without its tests.
 
@@ -63,6 +85,8 @@ def joined(
         dimension: of its descriptors.
         settings: in words.
         val_recall: recall@1 on the validation split, in percent.
+        of_members: the same of each member by itself.
+        described: the members' descriptors.
     """
     models = [candidate.representative for candidate, _ in ensemble.members]
     return Method(
@@ -76,52 +100,63 @@ def joined(
         chosen=ensemble.chosen,
         tests=[],
         checkpoints=[str(model.checkpoint) for model in models],
-        members=[Member(candidate.member, weight) for candidate, weight in ensemble.members],
+        members=[
+            Member(candidate.member, weight, recall)
+            for (candidate, weight), recall in zip(ensemble.members, of_members, strict=True)
+        ],
+        num_parameters=sum(network_size(model.recipe).num_parameters for model in models),
+        bytes_per_image=_num_bytes(dimension, described),
+        descriptors=_folders(described),
     )
 
 
 def find_baseline(plan: Plan, methods: Sequence[Method]) -> str:
     """Return the name of the method that the others are compared with.
 
-    Unless one is named, it is the single with the highest recall@1 on validation; where the runs
-    were validated on different images, the first run's best.
+    Unless one is named, it is the best on validation of the models that
+    :func:`~vgray.reports.choosing.comparable` returns; where the runs were validated on different
+    images, the first run's best of those.
 
     Args:
         plan: what is asked for.
         methods: all of them, with their recall on validation.
+
+    Raises:
+        UserError: the named one did not come about.
     """
-    names = [method.name for method in methods]
     if plan.options.baseline is not None:
-        return find_method(plan.options.baseline, names, "--baseline")
-    singles = [method for method in methods if method.kind == "single"]
-    if plan.validation is None:
+        wanted = find_method(plan.options.baseline, plan.names, "--baseline")
+        names = [method.name for method in methods]
+        if wanted not in names:
+            raise UserError(
+                f"--baseline {wanted}: there is no such ensemble after all; its descriptors are "
+                f"kept, so name another of {', '.join(names)}"
+            )
+        return wanted
+    if not plan.same_validation:
         own = {candidate.name for candidate in plan.runs[0].candidates}
-        singles = [method for method in singles if method.name in own]
-    return max(singles, key=lambda method: method.val_recall or 0.0).name
+        methods = [method for method in methods if method.name in own]
+    return best(comparable(methods)).name
 
 
 def score_all(plan: Plan, ranked: Sequence[Ranked], baseline: str) -> list[Method]:
-    """Return all rows, complete.
+    """Return all rows, which are then to be judged by :func:`vgray.reports.chance.judge`.
 
     Args:
         plan: test sets, values of N, the distance.
         ranked: the methods and what they retrieved.
         baseline: the name of one of them.
-
-    Raises:
-        UserError: on a test set, two methods described not the same queries.
     """
     against = next(each for each in ranked if each.method.name == baseline)
     return [_scored(plan, each, against) for each in ranked]
 
 
 def _scored(plan: Plan, ranked: Ranked, against: Ranked) -> Method:
-    tests, verdicts = [], []
+    tests = []
     ns, distance_m = plan.recall_at, plan.distance_m
     method = ranked.method
     for test, image_set in plan.tests.items():
         own = ranked.rankings[test]
-        _require_same_queries(test, method.name, own, against)
         on_test = OnTest(test, score(own, ns, distance_m))
         if ranked is not against:
             behind = compare(own, against.rankings[test], against.method.name, ns, distance_m)
@@ -129,20 +164,22 @@ def _scored(plan: Plan, ranked: Ranked, against: Ranked) -> Method:
         if ranked.of_best_member is not None and ranked.best_member is not None:
             theirs = ranked.of_best_member[test]
             differences = compare(own, theirs, ranked.best_member, ns, distance_m)
-            on_test = replace(on_test, against_best_member=differences)
-            verdicts.append(verdict(method.name, test, differences[0]))
+            of_best = score(theirs, ns, distance_m)
+            on_test = replace(on_test, against_best_member=differences, of_best_member=of_best)
         if ranked.model is not None:
             published = published_values(ranked.model.recipe, image_set.data.name, image_set.split)
             on_test = replace(on_test, published=published)
         tests.append(on_test)
-    return replace(method, tests=tests, verdicts=verdicts)
+    return replace(method, tests=tests)
 
 
-def _require_same_queries(test: str, name: str, own: Sequence[Ranking], against: Ranked) -> None:
-    counts = {len(ranking.ranked) for ranking in (*own, *against.rankings[test])}
-    if len(counts) > 1:
-        numbers = " and ".join(map(str, sorted(counts)))
-        raise UserError(
-            f"{test}: {name} and {against.method.name} have {numbers} queries, as "
-            "images that one could read the other could not; extract both anew"
-        )
+def _any(described: Described) -> Descriptors:
+    return next(iter(described.values()))[0]
+
+
+def _num_bytes(dimension: int, described: Described) -> int:
+    return dimension * np.dtype(_any(described).description.dtype).itemsize
+
+
+def _folders(described: Described) -> dict[str, list[str]]:
+    return {test: [str(each.folder) for each in of_test] for test, of_test in described.items()}

@@ -1,7 +1,7 @@
 """What a report is to be of, checked before anything is extracted or scored."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -9,7 +9,10 @@ import pyarrow.compute as pc
 from vgray.errors import UserError
 from vgray.reports.candidates import Candidate, Run, read_runs, unique_names
 from vgray.reports.image_sets import DataSet, DataSets, ImageSet, require_distinct
-from vgray.reports.named import Ensemble, find_method, read_ensembles
+from vgray.reports.met_images import MetImages, read_met_images
+from vgray.reports.named import Ensemble, find_method, read_ensembles, row_names
+from vgray.reports.networks import network_size
+from vgray.reports.results import RunSource
 from vgray.reports.scoring import RECALL_AT
 from vgray.retrieval.ensemble_search import WEIGHTS
 from vgray.retrieval.pca import MAX_IMAGES
@@ -32,7 +35,8 @@ class Options:
     ensembles: Sequence[str] = ()
     """By hand: ``NAME=A#3,B#0:2``."""
     search: bool = True
-    weights: Sequence[float] = WEIGHTS
+    weights: Sequence[float] | None = None
+    """That the search tries; None: ``WEIGHTS``."""
     budget: int | None = None
     """The largest dimension that the search may come to."""
     pca: int | None = None
@@ -41,7 +45,7 @@ class Options:
     distance_m: float | None = None
     """None: that of the recipes."""
     baseline: str | None = None
-    """None: the best single on validation."""
+    """None: the best finalist on validation, or single model where there are no finalists."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +59,28 @@ class Plan:
     """By name."""
     chose_models: frozenset[str]
     """The test sets on whose images epochs or trials were chosen."""
+    trained_models: frozenset[str]
+    """The test sets with images that models were trained on."""
     validation: ImageSet | None
-    """That all runs share; None if they do not, or if it is not needed."""
+    """That all runs share, as far as is known; None if they do not."""
+    same_validation: bool
+    """Whether all recalls on validation are known to be of the same images."""
     training: DataSet | None
     """On which a PCA is fitted."""
     recall_at: list[int]
     distance_m: float
+    searches: bool
+    """Whether an ensemble is searched for."""
+    weights: tuple[float, ...]
+    """That the search tries."""
+    names: Mapping[str, str]
+    """Whatever a row may be asked for by -> its name."""
     notes: list[str]
 
     @property
     def candidates(self) -> list[Candidate]:
         """Of all runs, in their order."""
         return [candidate for run in self.runs for candidate in run.candidates]
-
-    @property
-    def searches(self) -> bool:
-        """Whether an ensemble is searched for."""
-        return self.options.search and self.validation is not None and len(self.candidates) > 1
 
 
 def make_plan(options: Options) -> Plan:
@@ -80,66 +89,107 @@ def make_plan(options: Options) -> Plan:
     Raises:
         UserError: something that is asked for is not there, or does not fit.
     """
+    _require_used(options)
     recall_at = sorted(set(options.recall_at))
     if not recall_at or recall_at[0] < 1:
         raise UserError(f"--recall-at {recall_at}: expected numbers of images, 1 or more")
-    if not all(0 < weight < float("inf") for weight in options.weights) or not options.weights:
-        raise UserError(f"--weights {list(options.weights)}: expected numbers above 0")
+    weights = WEIGHTS if options.weights is None else tuple(options.weights)
+    if not all(0 < weight < float("inf") for weight in weights) or not weights:
+        raise UserError(f"--weights {list(weights)}: expected numbers above 0")
     runs = read_runs(options.runs, options.top)
     candidates = [candidate for run in runs for candidate in run.candidates]
     ensembles = read_ensembles(options.ensembles, candidates)
-    if options.baseline is not None:
-        names = [*(each.name for each in candidates), *(each.name for each in ensembles)]
-        find_method(options.baseline, names, "--baseline")
     data_sets = DataSets()
     test_names = unique_names([Path(uri) for uri in options.tests], "--test")
-    tests = [data_sets.test_set(uri, options.split) for uri in options.tests]
-    require_distinct(tests)
-    notes = [note for run in runs for note in run.notes]
-    validations = _validations(runs, data_sets, notes)
+    test_sets = [data_sets.test_set(uri, options.split) for uri in options.tests]
+    require_distinct(test_sets)
+    tests = dict(zip(test_names, test_sets, strict=True))
+    met = {run.source.name: read_met_images(run.source, data_sets) for run in runs}
+    notes = [note for run in runs for note in (*run.notes, *met[run.source.name].notes)]
+    validations = {name: each.validation for name, each in met.items() if each.validation}
     validation = _shared(validations, notes) if validations else None
-    if options.search and validation is not None and len(candidates) < 2:
+    searches = options.search and validation is not None and len(candidates) > 1
+    _require_ensemble(options, ensembles, searches)
+    if options.search and validation is not None and not searches:
         notes.append("No ensemble was searched for: there is a single model.")
     if options.search and validation is None:
         notes.append("No ensemble was searched for: there are no validation images for it.")
     if validation is None and ensembles:
         notes.append("The best member of an ensemble is the one best on what it was validated on.")
+    names = row_names(candidates, ensembles, pca=options.pca, searches=searches)
+    if options.baseline is not None:
+        find_method(options.baseline, names, "--baseline")
+    if searches and options.budget is not None:
+        _require_fits(options.budget, candidates)
     return Plan(
         options=options,
-        runs=runs,
+        runs=[replace(run, source=_counted(run, met[run.source.name])) for run in runs],
         ensembles=ensembles,
-        tests=dict(zip(test_names, tests, strict=True)),
+        tests=tests,
         chose_models=frozenset(
             name
-            for name, test in zip(test_names, tests, strict=True)
+            for name, test in tests.items()
             if any(test.shares_images(each) for each in validations.values())
         ),
+        trained_models=frozenset(
+            name
+            for name, test in tests.items()
+            if any(each.training and test.shares_images(each.training) for each in met.values())
+        ),
         validation=validation,
+        # Of a checkpoint by itself it is measured on what the runs share.
+        same_validation=len(runs) == 1
+        or (
+            validation is not None
+            and all(run.source.name in validations for run in runs if run.source.data)
+        ),
         training=_training(runs, data_sets, options.pca) if options.pca else None,
         recall_at=recall_at,
         distance_m=_distance(options.distance_m, candidates),
+        searches=searches,
+        weights=weights,
+        names=names,
         notes=notes,
     )
 
 
-def _validations(runs: Sequence[Run], data_sets: DataSets, notes: list[str]) -> dict[str, ImageSet]:
-    """Return what each run was validated on, as far as it is known."""
-    found = {}
-    for run in runs:
-        if not run.source.data:
-            notes.append(
-                f"{run.source.name} is a checkpoint by itself: what its epoch was chosen on is not "
-                "known, and may be a test set."
+def _require_used(options: Options) -> None:
+    """Refuse what would be of a search that is not to be made."""
+    given = {"--budget": options.budget, "--weights": options.weights}
+    for option, value in given.items():
+        if value is not None and not options.search:
+            raise UserError(
+                f"{option}: is of the search for an ensemble, and --no-search leaves that out; "
+                "give one of the two"
             )
-            continue
-        try:
-            found[run.source.name] = data_sets.validation(run.source)
-        except UserError as error:
-            notes.append(
-                f"What {run.source.name} was validated on cannot be read, and may be a test set: "
-                f"{error}."
-            )
-    return found
+
+
+def _require_ensemble(options: Options, ensembles: Sequence[Ensemble], searches: bool) -> None:
+    if options.pca is not None and not ensembles and not searches:
+        raise UserError(
+            f"--pca {options.pca}: reduces ensembles, and there is none; name one, as in "
+            "--ensemble both=A#3,B#0, or leave --pca out"
+        )
+
+
+def _require_fits(budget: int, candidates: Sequence[Candidate]) -> None:
+    """Refuse a budget that the search would refuse after everything has been extracted."""
+    sizes = {each.name: network_size(each.representative.recipe) for each in candidates}
+    smallest = min(sizes, key=lambda name: sizes[name].dimension)
+    if sizes[smallest].dimension > budget:
+        raise UserError(
+            f"--budget {budget}: no model fits; the smallest, {smallest}, has "
+            f"{sizes[smallest].dimension} dimensions, so allow at least that"
+        )
+
+
+def _counted(run: Run, met: MetImages) -> RunSource:
+    """Return the run with how many images it was trained and validated on."""
+    return replace(
+        run.source,
+        num_train=None if met.training is None else met.training.number,
+        validation={} if met.validation is None else met.validation.counts(),
+    )
 
 
 def _shared(validations: dict[str, ImageSet], notes: list[str]) -> ImageSet | None:

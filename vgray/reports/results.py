@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 FORMAT = 1
+LEVEL = 0.05
+"""Of two equal models no more than this share of reports may say that they differ."""
 Kind: TypeAlias = Literal["single", "ensemble", "similarity"]
 """A model, models concatenated, or the same models by the average of their similarities."""
 
@@ -22,6 +24,10 @@ class RunSource:
     num_finished: int
     command: list[str]
     versions: dict[str, str]
+    num_train: int | None = None
+    """Images of the training split; None where the data cannot be read any more."""
+    validation: dict[str, int] = field(default_factory=dict)
+    """Images of what it was validated on, by role; empty where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,13 @@ class TestSet:
     """How queries were cut or resized before they were described."""
     dtype: str = "float16"
     """Number type in which the descriptors are kept."""
+    trained_models: bool = False
+    """Whether a model was trained on some of these images: its recalls flatter."""
+
+    @property
+    def flatters(self) -> bool:
+        """Whether what is best here need not be so on images that the models have not met."""
+        return self.chose_models or self.trained_models
 
 
 @dataclass(frozen=True)
@@ -81,8 +94,14 @@ class Difference:
     high: float
     """The 95 % interval."""
     p_value: float
-    certain: bool
-    """Whether that is more than chance, at 5 %."""
+    corrected_p: float | None = None
+    """By Holm's method for all that the report compares alike; None where nothing can be said, on
+    images that the models have met, and of other N than the first."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether that is more than chance, at 5 %, for all how many were compared."""
+        return self.corrected_p is not None and self.corrected_p < LEVEL
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,8 @@ class OnTest:
     """This method minus the baseline, for each N; none of the baseline itself."""
     against_best_member: list[Difference] = field(default_factory=list)
     """Of an ensemble: minus the member that is best on the validation split."""
+    of_best_member: list[Score] = field(default_factory=list)
+    """Of an ensemble: that member's own recalls."""
     published: list[PublishedValue] = field(default_factory=list)
 
 
@@ -125,6 +146,8 @@ class Member:
 
     name: str
     weight: float
+    val_recall: float | None = None
+    """Its own recall@1 on the validation split."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +171,19 @@ class Method:
     members: list[Member] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     """Sentences about an ensemble and its best member, one for each test set."""
+    is_finalist: bool = False
+    """Whether its setting was trained anew after a search had chosen it, so that its recall on
+    validation is no longer the highest of many."""
+    best_of_trials: int | None = None
+    """Of a search's trial, which is among the best of so many; None of other models."""
+    num_parameters: int | None = None
+    """Of its network, or of all members'; None where that is not known."""
+    bytes_per_image: int | None = None
+    """Of the descriptor on disk, members together."""
+    images_per_s: float | None = None
+    """At which it was described for this report, start-up apart; None where all was there."""
+    descriptors: dict[str, list[str]] = field(default_factory=dict)
+    """By test set: the folders of descriptors, one for each checkpoint, in their order."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +193,12 @@ class SearchStep:
     added: str
     weight: float
     dimension: int
+    """Of the ensemble with it, as of the following."""
     val_recall: float
+    gain: float = 0.0
+    """Points above the ensemble before; of the first member, its recall."""
+    p_value: float | None = None
+    """Of McNemar's exact test against the ensemble before; None of the first member."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +217,8 @@ class Search:
     steps: list[SearchStep]
     outcome: str
     """In one sentence."""
+    singles: dict[str, float] = field(default_factory=dict)
+    """Recall@1 on the validation split of each candidate by itself, in percent."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +236,8 @@ class Report:
     created: str
     notes: list[str] = field(default_factory=list)
     """What a reader must know besides: what was left out, and why."""
+    same_validation: bool = True
+    """Whether all recalls on validation are of the same images, so that they can be compared."""
 
     def to_json(self) -> str:
         """Return it as JSON text.

@@ -51,14 +51,17 @@ def read_sweep(folder: Path, name: str, top: int) -> Run:
             models = _models(folder, label, [row], notes)
             if models:
                 chosen = f"best of {name}"
-                candidates.append(Candidate(label, models, _settings(row), chosen))
+                candidates.append(
+                    Candidate(label, models, _settings(row), chosen, best_of_trials=len(searched))
+                )
     if not candidates:
         why = f" ({notes[0]})" if notes else ""
         raise UserError(
             f"--runs {folder}: a run without finished trials{why}; finish it with "
             f"jobs/tune.py --resume {folder.resolve().name}, or leave it out"
         )
-    candidates.sort(key=lambda each: -(each.val_recall or 0.0))
+    # The highest of many single seeds is so by luck in part; what was repeated goes before it.
+    candidates.sort(key=lambda each: (not each.is_finalist, -(each.val_recall or 0.0)))
     source = RunSource(
         name=name,
         path=str(folder),
@@ -137,29 +140,31 @@ def _finalists(
 ) -> dict[int, Candidate]:
     """Return the finalists by the number of the search's trial whose setting they have."""
     found = {}
-    for finalist in _read_finalists(folder):
-        number = finalist["trial"]
-        rows = [trained[each["trial"]] for each in finalist["repeats"] if each["trial"] in trained]
-        models = _models(folder, f"{name}#{number}", rows, notes)
+    for number, repeats in _read_finalists(folder).items():
+        rows = [trained[repeat] for repeat in repeats if repeat in trained]
+        label = f"{name}#{number}"
+        models = _models(folder, label, rows, notes)
         if models:
-            label = f"{name}#{number} x{len(models)}"
-            found[number] = Candidate(label, models, _settings(rows[0]), f"finalist of {name}")
+            chosen = f"finalist of {name}"
+            found[number] = Candidate(label, models, _settings(rows[0]), chosen, is_finalist=True)
     return found
 
 
-def _read_finalists(folder: Path) -> list[dict[str, Any]]:
+def _read_finalists(folder: Path) -> dict[int, list[int]]:
+    """Return the search's trial of each finalist, and the trials that repeat it."""
     try:
-        finalists: list[dict[str, Any]] = json.loads((folder / "finalists.json").read_bytes())[
-            "finalists"
-        ]
+        finalists = json.loads((folder / "finalists.json").read_bytes())["finalists"]
+        return {
+            int(finalist["trial"]): [int(repeat["trial"]) for repeat in finalist["repeats"]]
+            for finalist in finalists
+        }
     except FileNotFoundError:
-        return []
+        return {}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"--runs {folder}: finalists.json is damaged; give jobs/tune.py --resume "
             f"{folder.resolve().name}, which writes it anew"
         ) from None
-    return finalists
 
 
 def _best_distinct(rows: Iterable[_Row]) -> list[_Row]:

@@ -74,31 +74,9 @@ def compare(
                 result.low,
                 result.high,
                 result.p_value,
-                result.is_certain,
             )
         )
     return found
-
-
-def verdict(name: str, test: str, difference: Difference) -> str:
-    """Say in one sentence whether an ensemble is better than its best member on a test set.
-
-    Args:
-        name: of the ensemble.
-        test: the test set's name.
-        difference: of its recall@1 and that of the member.
-    """
-    if not difference.certain:
-        relation = "cannot be told apart from"
-    elif difference.points < 0:
-        relation = "is worse than"
-    else:
-        relation = "is better than"
-    return (
-        f"On {test}, {name} {relation} its best member {difference.than}: "
-        f"{difference.points:+.1f} points of recall@{difference.n} "
-        f"[{difference.low:+.1f}, {difference.high:+.1f}], p {difference.p_value:.2g}."
-    )
 
 
 def _hits(rankings: Sequence[Ranking], n: int, distance_m: float) -> NDArray[np.bool_]:

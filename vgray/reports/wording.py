@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from vgray.reports.results import Difference, Score
+from vgray.reports.results import Difference, Score, TestSet
 
 # Markup wherever it stands: emphasis, code, HTML, links, columns, entities, mathematics.
 _MARKUP = re.compile(r"([\\`*\[|~$]|<(?=\S)|&(?=#|\w+;)|(?<![^\W_])_|_(?![^\W_]))")
@@ -40,7 +40,11 @@ def points(value: float) -> str:
 
 def p_value(p: float) -> str:
     """Return a p-value to two significant digits."""
-    return f"p {p:.2g}" if p >= 0.001 else "p < 0.001"
+    return f"p {_p(p)}"
+
+
+def _p(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
 def interval(low: float, high: float) -> str:
@@ -54,15 +58,57 @@ def score(of: Score) -> str:
     return f"{number(of.recall)}{spread} {interval(of.low, of.high)}"
 
 
-def difference(of: Difference) -> str:
-    """Return a difference of percentages with its interval and p-value."""
+def difference(of: Difference, unit: str = "") -> str:
+    """Return a difference of percentages with its interval and p-value.
+
+    Args:
+        of: what differs.
+        unit: said behind the number.
+    """
     low, high = points(of.low), points(of.high)
-    return f"{points(of.points)} ({low} to {high}), {p_value(of.p_value)}"
+    text = f"{points(of.points)}{unit} ({low} to {high}), {p_value(of.p_value)}"
+    if of.corrected_p is None or _p(of.corrected_p) == _p(of.p_value):
+        return text
+    return f"{text}, corrected {_p(of.corrected_p)}"
+
+
+def correction(what: str, count: int) -> str:
+    """Return the sentence that goes with judged differences.
+
+    Args:
+        what: is judged.
+        count: of the comparisons that p is corrected for.
+    """
+    return (
+        f"Judged is {what}, by p corrected (Holm) for the {count:,} such comparisons of this "
+        "report; bold: more than chance, at 5 %. Every other p is of one comparison by itself."
+    )
+
+
+def difference_cells(ns: Sequence[int], found: Sequence[Difference]) -> list[str]:
+    """Return a table's cell for each N, empty without a difference; what is certain is bold."""
+    by_n = {each.n: each for each in found}
+    cells = {n: difference(each) for n, each in by_n.items()}
+    return [f"**{cells[n]}**" if n in by_n and by_n[n].certain else cells.get(n, "") for n in ns]
+
+
+def flattery(test: TestSet) -> str:
+    """Return what was done with a test set's images before, to go on with "on" and the images."""
+    done = [
+        *(["trained"] if test.trained_models else []),
+        *(["chosen"] if test.chose_models else []),
+    ]
+    return f"models were {' and '.join(done)}"
 
 
 def size(size_px: Sequence[int]) -> str:
     """Return an image size, height first."""
     return "x".join(str(side) for side in size_px)
+
+
+def items(texts: Sequence[str]) -> list[str]:
+    """Return the lines of a Markdown list of texts, which are escaped."""
+    return [f"- {escaped(text)}" for text in texts]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> list[str]:

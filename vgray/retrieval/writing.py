@@ -109,6 +109,11 @@ class Writer:
         self._open.clear()
         os.close(self._lock)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all shards of the parts are there."""
+        return len(self._finished) == len(self.missing)
+
     def skipped(self) -> list[tuple[str, str]]:
         """Return (path, reason) of the images that finished shards of the parts left out."""
         missing = {shard.file for shard in self.missing}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -134,10 +135,20 @@ def read_run(folder: Path, asked: str) -> dict[str, Any]:
 
 
 def table_rows(path: Path, trial: int | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a table of the run, or those of a trial; none if there is no table."""
+    """Return the rows of a table of the run, or those of a trial; none if there is no table.
+
+    Raises:
+        UserError: it is damaged.
+    """
     if not path.is_file():
         return []
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError):
+        raise UserError(
+            f"{path}: is damaged; give jobs/tune.py --resume {path.resolve().parent.name}, which "
+            "writes it anew"
+        ) from None
     if trial is not None:
         table = table.filter(pc.equal(table["trial"], trial))
     rows: list[dict[str, Any]] = table.to_pylist()

@@ -1,0 +1,121 @@
+"""What an extraction is asked for: a model, images, and how they are to be described."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vgray.errors import UserError
+from vgray.places import SCHEMA, fingerprint, load_manifest
+from vgray.places.views import QueryMethod
+from vgray.recipe import Recipe
+from vgray.retrieval.descriptors import (
+    SHARD_ROWS,
+    Description,
+    DType,
+    part_images,
+    part_name,
+)
+
+_ROLES = ("train", "database", "queries")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be described, and how."""
+
+    model: Path
+    """The checkpoint; every node of the cluster must find it there, and the images too."""
+    data: str
+    splits: tuple[str, ...]
+    out: Path
+    query_method: QueryMethod = "resize"
+    """How queries are taken; the database and all of split train have the recipe's image size."""
+    dtype: DType = "float16"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of the model's recipe for testing."""
+    strict: bool = False
+    """Whether one image that cannot be read is an error."""
+    labelled: bool = True
+    """False for images without positions."""
+    shard_rows: int = SHARD_ROWS
+    train_images: int | None = None
+    """Of split train, at most so many images, evenly spaced; None for all."""
+
+
+def load_images(request: Request) -> pa.Table:
+    """Return the manifest of a request's data.
+
+    Raises:
+        UserError: there are no such images.
+    """
+    if request.labelled:
+        return load_manifest(request.data)
+    from vgray.places.unlabelled import load_unlabelled
+
+    return load_unlabelled(request.data)
+
+
+def describe_request(request: Request, manifest: pa.Table) -> Description:
+    """Return what the folder of a request will be, without versions, command and time.
+
+    Args:
+        request: what is wanted.
+        manifest: of its data.
+
+    Raises:
+        UserError: the model is missing, damaged, or cannot be used so; the data have no such split.
+    """
+    from vgray.models.checkpoint import RECIPE, model_hash, test_recipe
+    from vgray.models.network import Network
+
+    recipe = test_recipe(request.model, request.settings)
+    network = Network(Recipe.from_file(request.model / RECIPE), load_weights=False)
+    network.use(recipe)
+    return Description(
+        model=str(request.model),
+        model_hash=model_hash(request.model, recipe),
+        recipe=recipe.to_dict(),
+        dimension=network.dimension,
+        data=request.data,
+        fingerprint=fingerprint(manifest),
+        parts={part: table.num_rows for part, table in images_of(request, manifest).items()},
+        query_method=request.query_method,
+        dtype=request.dtype,
+        labelled=request.labelled,
+        shard_rows=request.shard_rows,
+    )
+
+
+def images_of(request: Request, manifest: pa.Table) -> dict[str, pa.Table]:
+    """Return the images of each part that is wanted.
+
+    Raises:
+        UserError: the data have no such split.
+    """
+    found = {}
+    for split in request.splits:
+        of_split = manifest.filter(pc.equal(manifest["split"], split))
+        if not of_split.num_rows:
+            known = sorted(pc.unique(manifest["split"]).to_pylist())
+            raise UserError(
+                f"{request.data}: no images in split {split!r}, only in {', '.join(known)}; give "
+                "one of these"
+            )
+        if split == "train" and request.train_images is not None:
+            of_split = _evenly_spaced(of_split, request.train_images)
+        for role in _ROLES:
+            table = part_images(of_split, split, role)
+            if table.num_rows:
+                found[part_name(split, role)] = table.select(SCHEMA.names)
+    return found
+
+
+def _evenly_spaced(images: pa.Table, number: int) -> pa.Table:
+    if number >= images.num_rows:
+        return images
+    return images.take(np.arange(number) * images.num_rows // number)
