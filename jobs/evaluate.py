@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
 from vgray.console import console, counting, say, spread_values, user_errors
@@ -15,10 +14,11 @@ from vgray.retrieval import evaluation_request as request
 from vgray.retrieval.crops import Crops
 from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.evaluation import evaluate as evaluate_source
-from vgray.retrieval.evaluation import require_same_images
 from vgray.retrieval.evaluation_screen import show_evaluation
-from vgray.retrieval.retrieved import retrieved
-from vgray.retrieval.slices import slice_queries
+from vgray.retrieval.evaluation_summary import Evaluated, query_table, summarise
+from vgray.retrieval.retrieved import Retrieved, retrieve
+from vgray.retrieval.retrieved_screen import joined, next_command, show_retrieved
+from vgray.retrieval.same_images import require_same_images
 
 SEVERAL = {"--descriptors", "--slice", "--pca-from"}
 
@@ -35,7 +35,7 @@ def evaluate(
     ] = "1,5,10,20,25",
     distance: Annotated[
         float | None,
-        typer.Option(min=0, help="Metres within which an image is right. Default: the recipe's."),
+        typer.Option(help="Metres within which an image is right. Default: the recipe's."),
     ] = None,
     slice_: Annotated[
         list[str] | None,
@@ -43,11 +43,12 @@ def evaluate(
     ] = None,
     night_below: Annotated[
         float | None,
-        typer.Option(min=0, max=255, help="It is night below this brightness. Default: Otsu's."),
+        typer.Option(help="It is night below this brightness. Default: the recipe's, or Otsu's."),
     ] = None,
     crops: Annotated[
-        Crops, typer.Option(help="How queries that were described in five crops are ranked.")
-    ] = "mean",
+        Crops | None,
+        typer.Option(help="How queries described in five crops are ranked. Default: mean."),
+    ] = None,
     pca: Annotated[int | None, typer.Option(min=1, help="Reduce to so many dimensions.")] = None,
     whiten: Annotated[bool, typer.Option("--whiten", help="Whiten in the PCA.")] = False,
     pca_from: Annotated[
@@ -59,7 +60,9 @@ def evaluate(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write. Default: recall in the first folder of descriptors."),
+        typer.Option(
+            help="Folder to write. Default: in the first of descriptors, by what is done."
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print recall.json instead.")] = False,
@@ -70,50 +73,57 @@ def evaluate(
             raise UserError("--whiten and --pca-from: say to how many dimensions, as in --pca 256")
         if no_labels and (slice_ or distance is not None or as_json):
             raise UserError("--no-labels: no recall; leave out --slice, --distance and --json")
-        if night_below is not None and "brightness" not in (slice_ or []):
-            raise UserError("--night-below: only divides --slice brightness; give that too")
         ns = request.parse_recall_at(recall_at)
         described = request.open_folders(descriptors)
         chosen = request.choose_split(described, split)
-        require_same_images(described, chosen)
-        folder = out or descriptors[0] / ("retrieved" if no_labels else "recall")
+        how_crops = request.settle_crops(described, crops)
+        distance_m = None if no_labels else request.settle_distance(described, distance)
+        reduction = None if pca is None else f"pca{pca}{'-whitened' * whiten}"
+        within = None if distance is None else f"{distance:g}m"
+        done = ("retrieved" if no_labels else "recall", split, reduction, crops, within)
+        folder = request.absolute(out) if out else request.default_folder(described, done)
         files.require_writable(folder)
-        distance_m = request.settle_distance(described, distance)
+        for role in request.ROLES:
+            require_same_images(list(described.values()), chosen, role)
         queries = next(iter(described.values())).images(chosen, "queries")
-        slicings = [slice_queries(queries, by, night_below=night_below) for by in slice_ or ()]
-        fitted_on = [Descriptors(each) for each in pca_from or ()]
-        models, tables = [], []
-        for name, each in described.items():
-            source, how = request.reduced(each, pca, whiten=whiten, fitted_on=fitted_on)
+        slicings = request.divide(described, queries, slice_ or (), night_below)
+        fitted_on = [Descriptors(request.absolute(each)) for each in pca_from or ()]
+        sources = {
+            name: request.reduced(each, pca, whiten=whiten, fitted_on=fitted_on, threads=threads)
+            for name, each in described.items()
+        }
+        found: dict[str, Retrieved] = {}
+        models: list[Evaluated] = []
+        for name, (source, how) in sources.items():
             with counting(f"searching {name}") as step:
-                if no_labels:
-                    found = retrieved(
-                        source, chosen, ns[-1], crops=crops, threads=threads, progress=step
+                if distance_m is None:
+                    found[name] = retrieve(
+                        source, chosen, ns[-1], crops=how_crops, threads=threads, progress=step
                     )
-                    tables.append(files.with_model(found, name))
                     continue
                 evaluation = evaluate_source(
-                    source, chosen, max_n=ns[-1], crops=crops, threads=threads, progress=step
+                    source, chosen, max_n=ns[-1], crops=how_crops, threads=threads, progress=step
                 )
-            models.append(files.Evaluated(name, each, source.dimension, how, evaluation))
-        if no_labels:
-            files.write_files(folder, None, {files.RANKED: pa.concat_tables(tables)})
-            num_queries, k = len(tables[0]["query"].unique()), max(tables[0]["rank"].to_pylist())
-            say(f"split {chosen}: {k:,} images retrieved for each of {num_queries:,} queries")
-            say(f"wrote {folder / files.RANKED}")
+            models.append(Evaluated(name, described[name], source.dimension, how, evaluation))
+        if distance_m is None:
+            files.write_files(folder, None, {files.RANKED: joined(found)})
+            show_retrieved(found, chosen, console)
+            say(f"\nwrote {folder / files.RANKED}")
+            say(f"next: {next_command(sys.argv, described, found)}")
             return
-        summary = files.summarise(
-            models, chosen, recall_at=ns, distance_m=distance_m, slicings=slicings, crops=crops,
-            command=sys.argv,
+        summary = summarise(
+            models, chosen, recall_at=ns, distance_m=distance_m, slicings=slicings,
+            crops=how_crops, command=sys.argv,
         )  # fmt: skip
-        table = files.query_table(models, distance_m, slicings)
-        files.write_files(folder, summary, {files.QUERIES: table})
+        files.write_files(
+            folder, summary, {files.QUERIES: query_table(models, distance_m, slicings)}
+        )
         if as_json:
             print(json.dumps(summary, indent=1))
             return
         show_evaluation(summary, console)
         say(f"\nwrote {folder}: {files.RECALL}, {files.QUERIES}")
-        say(f"next: {request.next_command(described, slice_ or ())}")
+        say(f"next: {request.next_command(sys.argv, described, queries, slice_ or ())}")
 
 
 if __name__ == "__main__":

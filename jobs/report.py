@@ -34,8 +34,8 @@ def report(
         bool, typer.Option("--no-search", help="Do not search for the best ensemble.")
     ] = False,
     weights: Annotated[
-        str, typer.Option(help="Weights that the search tries, with commas between them.")
-    ] = "0.5,1,2",
+        str | None, typer.Option(help="Weights that the search tries. Default: 0.5,1,2.")
+    ] = None,
     budget: Annotated[
         int | None, typer.Option(min=1, help="Largest dimension of the ensemble searched for.")
     ] = None,
@@ -51,7 +51,7 @@ def report(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="The model to compare with. Default: the best single on validation."),
+        typer.Option(help="The model to compare with. Default: the best finalist on validation."),
     ] = None,
     descriptors: Annotated[
         Path | None,
@@ -74,14 +74,15 @@ def report(
         from vgray.orchestration.cluster import disconnect
         from vgray.orchestration.described import DescriptorFolders
         from vgray.orchestration.final_job import make_report
+        from vgray.reports.default_folders import default_folders
         from vgray.reports.overview import show_report
         from vgray.reports.plan import Options, make_plan
         from vgray.reports.writing import require_new, write_report
         from vgray.retrieval.evaluation_request import parse_recall_at
         from vgray.training.run_folder import require_writable
 
-        home = runs[0].expanduser().absolute().parent
-        folder = out or home / f"report-{datetime.now():%Y%m%d-%H%M%S}"
+        default = default_folders(runs[0])
+        folder = out or default.reports / f"report-{datetime.now():%Y%m%d-%H%M%S}"
         require_new(folder)
         require_writable(folder)
         plan = make_plan(
@@ -92,7 +93,7 @@ def report(
                 top=top,
                 ensembles=ensemble or (),
                 search=not no_search,
-                weights=_numbers(weights),
+                weights=None if weights is None else _numbers(weights),
                 budget=budget,
                 pca=pca,
                 recall_at=parse_recall_at(recall_at),
@@ -101,17 +102,17 @@ def report(
             )
         )
         folders = DescriptorFolders(
-            root=descriptors or home.parent / "descriptors",
+            root=descriptors or default.descriptors,
             address=address,
             command=sys.argv,
             say=say,
             counting=counting,
         )
         try:
-            made, best = make_report(plan, folders, command=sys.argv)
+            made, best, queries = make_report(plan, folders, command=sys.argv)
         finally:
             disconnect()
-        written = write_report(made, folder)
+        written = write_report(made, folder, queries)
         show_report(made, console)
         say(f"report: {written / 'report.md'}")
         again = ["python", "jobs/evaluate.py", "--descriptors", str(best), "--slice", "brightness"]

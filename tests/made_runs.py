@@ -55,6 +55,7 @@ def write_run(
     val: str | None = None,
     finalists: Mapping[int, Sequence[int]] | None = None,
     settings: Mapping[str, Any] | None = None,
+    fingerprint: str = "f" * 64,
 ) -> Path:
     """Write a run's folder.
 
@@ -65,6 +66,7 @@ def write_run(
         val: that it was validated on, if other data.
         finalists: trial of the search -> the trials that repeat it.
         settings: of all recipes.
+        fingerprint: of the data when the run began.
     """
     folder.mkdir(parents=True)
     rows = []
@@ -93,7 +95,7 @@ def write_run(
     pq.write_table(pa.table(columns), folder / "trials.parquet")
     described = {
         "recipe": Recipe().to_dict(),
-        "data": {"uri": list(data), "fingerprint": "f" * 64},
+        "data": {"uri": list(data), "fingerprint": fingerprint},
         "options": {"data": list(data), "val": val},
         "versions": {"vgray": "0"},
         "command": ["jobs/tune.py"],

@@ -125,8 +125,7 @@ def taken(
             progress=lambda *step: steps.append(step),
         )
     assert [outcome.folder for outcome in outcomes] == [request.out for request in asked]
-    assert set(finished) == {request.out for request in asked}
-    assert len(finished) == len(asked) and finished[-1] == folder / "other"
+    assert sorted(finished) == sorted(request.out for request in asked)
     total = sum(outcome.num_described for outcome in outcomes)
     assert total == sum(outcome.num_images for outcome in outcomes)
     assert steps == sorted(steps) and steps[-1] == (total, total)
@@ -170,6 +169,10 @@ def test_two_requests_do_not_share_a_folder(model: Path, city: Path, tmp_path: P
 def test_a_cluster_that_others_hold_is_waited_for(
     connected: None, model: Path, city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    class Other:
+        def begin(self) -> None:
+            pass
+
     extraction_pipeline.join_cluster(None)
     cpus = ray.cluster_resources()["CPU"]
     other = ray.remote(num_cpus=cpus)(Other).remote()
@@ -185,13 +188,6 @@ def test_a_cluster_that_others_hold_is_waited_for(
     outcome = extract(asked, say=say)
     assert said == [f"waiting for CPUs of the cluster: {cpus:g} of {cpus:g} in use"]
     assert outcome.num_described == outcome.num_images
-
-
-class Other:
-    """Another job, which holds CPUs."""
-
-    def begin(self) -> None:
-        pass
 
 
 def test_images_that_cannot_be_read(
@@ -247,14 +243,14 @@ def test_damaged_and_deleted_shards_are_described_again(
     files[2].write_bytes(files[2].read_bytes()[:-5])
     before = files[1].stat().st_mtime_ns
     # A changed byte is found by reading alone, which says what to do.
-    changed = out / "val-database-00000-of-00001.parquet"
+    changed = min(out.glob("val-database-00000-*.parquet"))
     content = bytearray(changed.read_bytes())
     content[len(content) // 2] ^= 1
     changed.write_bytes(content)
     with pytest.raises(UserError, match=f"{changed}: is damaged; delete this file"):
         Descriptors(out).load("val", "database")
     changed.unlink()
-    num_missing = 32 + len(described.load("val", "database"))
+    num_missing = 32 + min(16, len(described.load("val", "database")))
     outcome = extract(request_for(model, city, out, dtype="float32"))
     assert outcome.num_described == num_missing and files[1].stat().st_mtime_ns == before
     for split in ("train", "val"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from made_runs import trial, write_run
 from written_descriptors import write_descriptors
@@ -19,7 +20,7 @@ from vgray.places import load_manifest
 from vgray.reports.plan import Options, Plan, make_plan
 from vgray.reports.results import Report
 from vgray.reports.writing import read_report, write_report
-from vgray.retrieval.descriptors import IMAGE_SCHEMA, Descriptors, part_images
+from vgray.retrieval.descriptors import IMAGE_SCHEMA, Descriptors, part_images, write_table
 from vgray.retrieval.pca import MAX_IMAGES
 
 DIMENSION = 128
@@ -90,6 +91,7 @@ class Made:
     report: Report
     root: Path
     said: list[str]
+    queries: dict[str, pa.Table]
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, run: Path, tiny_city: Path) -
     _describe(plan, folders.root, tiny_city, ["test", "val"], 1.0)
     _describe(plan, folders.root, tiny_city, ["train"], 1.0, train_images=MAX_IMAGES)
     said: list[str] = []
-    report = make_report(plan, replace(folders, say=said.append), command=["report"]).report
-    return Made(report, folders.root, said)
+    found = make_report(plan, replace(folders, say=said.append), command=["report"])
+    return Made(found.report, folders.root, said, found.queries)
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ def report(made: Made) -> Report:
 
 def test_all_methods_are_scored_from_descriptors_alone(report, made) -> None:
     named = {method.name: method for method in report.methods}
-    expected = ["A#1", "A#0 x2", "A#2", "both", "both by similarity", "both PCA 16"]
+    expected = ["A#0 x2", "A#1", "A#2", "both", "both by similarity", "both PCA 16"]
     assert list(named)[:6] == expected
     assert {method.kind for method in report.methods} == {"single", "ensemble", "similarity"}
     assert named["A#0 x2"].seeds == [3, 4]
@@ -123,12 +125,46 @@ def test_all_methods_are_scored_from_descriptors_alone(report, made) -> None:
     assert (named["both"].dimension, named["both PCA 16"].dimension) == (2 * DIMENSION, 16)
     assert [score.n for score in named["both"].tests[0].scores] == [1, 5]
     assert report.search is not None
-    assert report.search.candidates == ["A#1", "A#0 seed 4", "A#2"]
+    assert report.search.candidates == ["A#0 seed 4", "A#1", "A#2"]
+    assert set(report.search.singles) == set(report.search.candidates)
+    first, *rest = report.search.steps
+    assert (first.gain, first.p_value) == (first.val_recall, None)
+    assert all(step.gain > 0 and step.p_value is not None for step in rest)
     assert len([line for line in made.said if ": reused " in line]) == len(made.said) >= 6
 
 
-def test_the_baseline_is_the_best_on_validation_and_all_others_differ_from_it(report) -> None:
-    assert report.baseline == "A#1"
+def test_what_a_method_costs_and_where_its_descriptors_lie_is_told(report, made, tiny_city) -> None:
+    named = {method.name: method for method in report.methods}
+    repeated, both, short = (named[each] for each in ("A#0 x2", "both", "both PCA 16"))
+    assert (repeated.is_finalist, named["A#1"].best_of_trials) == (True, 3)
+    assert repeated.num_parameters is not None
+    assert both.num_parameters == 2 * repeated.num_parameters
+    assert repeated.bytes_per_image == 2 * DIMENSION
+    assert (both.bytes_per_image, short.bytes_per_image) == (4 * DIMENSION, 2 * 16)
+    (test,) = (test.name for test in report.tests)
+    expected = [f"{made.root}/{name}-test-val" for name in ("A-0-3", "A-0-4")]
+    assert repeated.descriptors == {test: expected}
+    assert both.descriptors[test][0] == expected[1]
+    assert short.settings.startswith("concatenated, PCA fitted on ")
+    assert short.settings.endswith(f" images of {tiny_city} (train)")
+    assert all(member.val_recall is not None for member in both.members)
+
+
+def test_what_was_retrieved_is_kept_for_each_query(report, made) -> None:
+    (queries,) = made.queries.values()
+    rows = queries.to_pylist()
+    num_queries = report.tests[0].num_queries
+    for method in report.methods:
+        own = [row for row in rows if row["method"] == method.name]
+        recall = 100 * np.mean([row["rank"] == 1 for row in own])
+        assert len(own) % num_queries == 0
+        assert method.tests[0].scores[0].recall == pytest.approx(recall)
+    assert len(rows) == num_queries * (len(report.methods) + 1)
+
+
+def test_the_baseline_is_the_best_finalist_and_all_others_differ_from_it(report) -> None:
+    # A#1 has the higher recall on validation, but of one seed and the best of three.
+    assert report.baseline == "A#0 x2"
     for method in report.methods:
         (on,) = method.tests
         if method.name == report.baseline:
@@ -201,8 +237,32 @@ def test_a_damaged_shard_is_named(run, tiny_city, folders) -> None:
         make_report(plan, folders, command=[])
 
 
-def test_a_budget_that_nothing_fits_is_said(run, tiny_city, folders) -> None:
-    plan = make_plan(Options([run], [str(tiny_city)], budget=DIMENSION - 1))
+def test_models_that_could_read_other_images_are_not_compared(run, tiny_city, folders) -> None:
+    """Each without one query, so that their numbers are the same."""
+    plan = make_plan(Options([run], [str(tiny_city)], search=False))
     _describe(plan, folders.root, tiny_city, ["test", "val"], 1.0)
-    with pytest.raises(UserError, match="no candidate fits"):
+    _leave_out(folders.root / "A-1-0-test-val", 0)
+    _leave_out(folders.root / "A-2-0-test-val", 1)
+    for model in ("A-0-3", "A-0-4"):
+        _leave_out(folders.root / f"{model}-test-val", 0)
+    with pytest.raises(UserError, match="are not of the same test queries"):
+        make_report(plan, folders, command=[])
+
+
+def _leave_out(folder: Path, row: int) -> None:
+    """Make a test query one that could not be read."""
+    descriptors = Descriptors(folder)
+    shard, *_ = descriptors.shards("test", "queries")
+    number = shard.stop - shard.start
+    kept = np.delete(np.arange(number), row)
+    images = descriptors.images("test", "queries").slice(0, number)
+    described = descriptors.load("test", "queries")[kept]
+    skipped = [(images["path"][row].as_py(), "damaged")]
+    write_table(shard, descriptors.description, images.take(kept), described, skipped, shard.file)
+
+
+def test_a_baseline_that_did_not_come_about_is_said(run, tiny_city, folders) -> None:
+    plan = make_plan(Options([run], [str(tiny_city)], baseline="search"))
+    _describe(plan, folders.root, tiny_city, ["test", "val"], 0.0)
+    with pytest.raises(UserError, match=r"--baseline search: .*name another of A#0 x2, A#1, A#2"):
         make_report(plan, folders, command=[])

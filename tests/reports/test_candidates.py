@@ -41,8 +41,11 @@ def test_a_trial_that_is_a_finalist_is_represented_by_its_repeats(tmp_path: Path
         *(trial(n, 30.0 + n, lr=0.1, seed=n, phase="finalist") for n in (2, 3, 4)),
     ]  # fmt: skip
     run = write_run(tmp_path / "A", trials, finalists={0: [2, 3, 4]})
-    lone, finalist = read_runs([run], 3)[0].candidates
+    # The lone trial's recall is higher, but of one seed and the best of two.
+    finalist, lone = read_runs([run], 3)[0].candidates
     assert (lone.name, lone.member, lone.chosen) == ("A#1", "A#1", "best of A")
+    assert (lone.is_finalist, lone.best_of_trials) == (False, 2)
+    assert (finalist.is_finalist, finalist.best_of_trials) == (True, None)
     assert (finalist.name, finalist.member) == ("A#0 x3", "A#0 seed 4")
     assert finalist.val_recall == pytest.approx(33.0)
     assert [model.seed for model in finalist.models] == [2, 3, 4]
@@ -59,7 +62,7 @@ def test_a_damaged_checkpoint_is_left_out_and_noted(tmp_path: Path) -> None:
     (run / "trials/0002/epoch-0001/model.safetensors").write_text("changed")
     shutil.rmtree(run / "trials/0004/epoch-0001")
     found = read_runs([run], 3)[0]
-    assert [each.name for each in found.candidates] == ["A#1", "A#0 x1"]
+    assert [each.name for each in found.candidates] == ["A#0 x1", "A#1"]
     assert [note.partition(":")[0] for note in found.notes] == ["A#0", "A#2"]
     assert "is damaged" in found.notes[1]
 
@@ -120,3 +123,22 @@ def test_a_training_gives_its_best_epoch(tmp_path: Path) -> None:
     (folder / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run.json is damaged"):
         read_runs([folder], 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("trials.parquet", "abc"),
+        ("finalists.json", "[]"),
+        ("finalists.json", '{"finalists": ["a"]}'),
+        ("finalists.json", '{"finalists": [{"trial": 0}]}'),
+        ("finalists.json", '{"finalists": [{"repeats": [{"trial": 0}]}]}'),
+        ("finalists.json", '{"finalists": [{"trial": 0, "repeats": [{"trial": null}]}]}'),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_said(tmp_path: Path, file: str, content: str) -> None:
+    run = write_run(tmp_path / "A", [trial(0, 50.0)])
+    (run / file).write_text(content)
+    with pytest.raises(UserError, match=rf"{file}:? is damaged; give .*--resume A, ") as refused:
+        read_runs([run], 3)
+    assert "\n" not in str(refused.value)

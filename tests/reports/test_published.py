@@ -101,7 +101,9 @@ def test_what_is_not_reachable_cannot_occur() -> None:
         ("sf_xs", "test", True),
         ("SF-XS", "test", True),
         ("sf-xs-test", "test", True),
-        ("sf-xs-test", "val", True),  # a folder of the test images alone
+        ("sf-xs-test", "val", False),
+        ("sf-xs-test", "train", False),
+        ("tokyo_night", "val", False),
         ("sfxs test", "test", True),
         ("sf_xs", "train", False),
         ("sf_xs_small", "test", False),

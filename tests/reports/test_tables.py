@@ -32,9 +32,11 @@ def test_recall_has_every_method_test_set_and_n(tables) -> None:
         row for row in rows if (row["method"], row["test"], row["n"]) == ("B#9 x3", "night", "1")
     )
     assert row == {
-        "method": "B#9 x3", "kind": "single", "dimension": "256", "trainings": "3",
+        "method": "B#9 x3", "kind": "single", "dimension": "256", "bytes_per_image": "512",
+        "parameters": "11200000", "trainings": "3",
         "baseline": "no", "val_recall": "60.1", "test": "night", "split": "val",
-        "chose_models": "yes", "queries": "466", "without_positive": "0", "distance_m": "25",
+        "chose_models": "yes", "trained_models": "no", "queries": "466",
+        "without_positive": "0", "distance_m": "25",
         "n": "1", "recall": "51.5021", "low": "46.9708", "high": "56.0089", "std": "0.849",
     }  # fmt: skip
     assert {row["method"] for row in rows if row["baseline"] == "yes"} == {"A#0"}
@@ -48,15 +50,26 @@ def test_differences_are_those_to_the_baseline_and_to_the_best_member(tables) ->
         ("baseline", "A#0"),
         ("best member", "A#3"),
     }
-    row = next(row for row in rows if row["method"] == "found" and row["as"] == "baseline")
+    of = {
+        (row["as"], row["test"], row["n"]): row for row in rows if row["method"] == "found"
+    }  # fmt: skip
+    assert len(of) == 8
+    row = of["baseline", "sf-xs", "1"]
     assert (row["points"], row["low"], row["high"]) == ("4.7", "1.5", "7.9")
-    assert (row["p_value"], row["certain"]) == ("3.21e-05", "yes")
+    assert (row["recall"], row["than_recall"]) == ("24.8741", "20.141")
+    assert (row["p_value"], row["corrected_p"]) == ("3.21e-05", "0.0001284")
+    assert row["certain"] == "yes"
+    member = of["best member", "sf-xs", "1"]
+    assert (member["than_recall"], member["certain"]) == ("24.4713", "no")
+    for unjudged in (of["baseline", "night", "1"], of["baseline", "sf-xs", "5"]):
+        assert (unjudged["corrected_p"], unjudged["certain"]) == ("", "")
 
 
 def test_ensembles_have_a_row_for_each_member(tables) -> None:
-    assert [(row["ensemble"], row["member"], row["weight"]) for row in tables["ensembles"]] == [
-        ("found", "A#3", "1"), ("found", "B#1", "0.5"),
-        ("found, similarity", "A#3", "1"), ("found, similarity", "B#1", "0.5"),
+    columns = ("ensemble", "member", "weight", "member_val_recall")
+    assert [tuple(row[column] for column in columns) for row in tables["ensembles"]] == [
+        ("found", "A#3", "1", "61.25"), ("found", "B#1", "0.5", "58.5"),
+        ("found, similarity", "A#3", "1", "61.25"), ("found, similarity", "B#1", "0.5", "58.5"),
     ]  # fmt: skip
 
 
@@ -94,4 +107,4 @@ def test_a_report_without_ensembles_has_empty_tables(tmp_path: Path) -> None:
     tables = read(tmp_path / "tables")
     assert [len(tables[name]) for name in ("recall", "differences", "ensembles")] == [10, 0, 0]
     header = (tmp_path / "tables" / "ensembles.csv").read_text("utf-8")
-    assert header == "ensemble,kind,dimension,val_recall,member,weight\n"
+    assert header == "ensemble,kind,dimension,val_recall,member,weight,member_val_recall\n"

@@ -1,13 +1,16 @@
 """Numbers and names as a report has them."""
 
+from dataclasses import replace
+
 import pytest
+from made_report import made_report
 
 from vgray.reports.results import Difference, Score
 from vgray.reports.wording import (
     difference,
     escaped,
+    flattery,
     number,
-    p_value,
     plain,
     points,
     score,
@@ -19,14 +22,23 @@ def test_numbers_are_no_more_precise_than_they_can_be() -> None:
     assert number(24.23) == "24.2"
     assert (number(-0.04), points(-0.04)) == ("0.0", "+0.0")
     assert (points(1.25), points(-1.96)) == ("+1.2", "-2.0")
-    assert [p_value(p) for p in (1.0, 0.41234, 0.00871, 0.001, 0.0009999, 0.0)] == [
-        "p 1", "p 0.41", "p 0.0087", "p 0.001", "p < 0.001", "p < 0.001",
-    ]  # fmt: skip
     assert score(Score(1, 55.123, 52.04, 58.2)) == "55.1 (52.0 to 58.2)"
     assert score(Score(1, 55.123, 52.04, 58.2, 0.849)) == "55.1 ± 0.8 (52.0 to 58.2)"
-    assert difference(Difference(1, "A", 4.3, -0.2, 8.8, 0.0612, False)) == (
-        "+4.3 (-0.2 to +8.8), p 0.061"
-    )
+    found = Difference(1, "A", 4.3, -0.2, 8.8, 0.0612)
+    assert difference(found) == "+4.3 (-0.2 to +8.8), p 0.061"
+    judged = replace(found, corrected_p=0.1224)
+    assert difference(judged, " points") == "+4.3 points (-0.2 to +8.8), p 0.061, corrected 0.12"
+    assert difference(replace(judged, corrected_p=0.0614)) == difference(found)
+    small = Difference(1, "A", -0.01, -4, 4, 0.0000001, 0.02)
+    assert difference(small) == "+0.0 (-4.0 to +4.0), p < 0.001, corrected 0.02"
+
+
+def test_what_models_have_met_is_said() -> None:
+    test = next(test for test in made_report().tests if test.chose_models)
+    assert flattery(test) == "models were chosen"
+    both = replace(test, trained_models=True)
+    assert flattery(both) == "models were trained and chosen"
+    assert flattery(replace(both, chose_models=False)) == "models were trained"
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_report import made_report, renamed
 
 from vgray.errors import UserError
 from vgray.reports import writing
 from vgray.reports.markdown import render
-from vgray.reports.writing import read_report, require_new, write_report
+from vgray.reports.writing import queries_file, read_report, require_new, write_report
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -24,6 +26,22 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read_report(folder) == read_report(folder / "report.json") == report
     assert (folder / "report.md").read_text("utf-8") == render(report)
     assert [path.name for path in folder.parent.iterdir()] == ["report"]
+
+
+def test_what_was_retrieved_lies_beside_the_numbers(tmp_path: Path) -> None:
+    table = pa.table(
+        {"method": ["A#3", "A#3"], "path": ["q.jpg", "r.jpg"], "rank": pa.array([1, None])}
+    )
+    names = ["sf-xs", "mine/night", "50%", "caf\udce9", "..", "a b"]
+    queries = {name: table.slice(0, number % 3) for number, name in enumerate(names)}
+    folder = write_report(made_report(), tmp_path / "report", queries)
+    files = {queries_file(folder, name) for name in names}
+    assert files == set((folder / "queries").iterdir())
+    assert len(files) == 6
+    assert {file.parent.name for file in files} == {"queries"}
+    for name in names:
+        assert pq.read_table(queries_file(folder, name)).equals(queries[name])
+    assert queries_file("report", "sf-xs") == Path("report/queries/sf-xs.parquet")
 
 
 def test_names_that_are_no_text_are_written(tmp_path: Path) -> None:

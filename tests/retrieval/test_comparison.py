@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vgray.retrieval import Comparison, compare_repeats, mcnemar
+from vgray.retrieval.comparison import describe_p
 
 
 def _pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[NDArray[np.bool_], ...]:
@@ -190,6 +191,12 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"found|nothing"):
         compare_repeats(np.zeros(shape_a, dtype=bool), np.zeros(shape_b, dtype=bool))
+
+
+def test_p_is_printed_to_two_digits() -> None:
+    assert [describe_p(p) for p in (1.0, 0.41234, 0.00871, 0.001, 0.0009999, 0.0)] == [
+        "p 1", "p 0.41", "p 0.0087", "p 0.001", "p < 0.001", "p < 0.001",
+    ]  # fmt: skip
 
 
 def test_mcnemar_refuses_other_queries() -> None:

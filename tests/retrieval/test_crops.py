@@ -50,14 +50,14 @@ def made(crops_differ: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]
 def test_equals_the_loop(crops: Crops, k: int, crops_differ: float) -> None:
     database, queries = made(crops_differ)
     blocks = [database[:17], database[17:41], database[41:]]
-    ranked = rank_crops(blocks, queries, k, crops)
+    ranked = rank_crops(blocks, queries, k, crops)[0]
     assert ranked.tolist() == by_hand(database, queries, k, crops)
 
 
 def test_votes_and_crops_matter() -> None:
     database, queries = made(0.3)
     rankings = {
-        crops: rank_crops([database], queries, 20, crops).tolist()
+        crops: rank_crops([database], queries, 20, crops)[0].tolist()
         for crops in ("mean", "nearest_crop", "maj_voting")
     }
     assert len({str(ranked) for ranked in rankings.values()}) == 3
@@ -66,16 +66,16 @@ def test_votes_and_crops_matter() -> None:
 @pytest.mark.parametrize("crops", ["nearest_crop", "maj_voting"])
 def test_the_first_of_a_long_ranking_are_a_short_one(crops: Crops) -> None:
     database, queries = made(0.3)
-    whole = rank_crops([database], queries, 60, crops)
+    whole = rank_crops([database], queries, 60, crops)[0]
     assert (np.sort(whole, axis=1) == np.arange(60)).all()
     for k in (1, 7, 30):
-        assert (rank_crops([database], queries, k, crops) == whole[:, :k]).all()
+        assert (rank_crops([database], queries, k, crops)[0] == whole[:, :k]).all()
 
 
 @pytest.mark.parametrize("crops", ["mean", "nearest_crop", "maj_voting"])
 def test_a_small_database_is_ranked_as_a_whole(crops: Crops) -> None:
     database, queries = made(0.3)
-    ranked = rank_crops([database[:3]], queries, 5, crops)
+    ranked = rank_crops([database[:3]], queries, 5, crops)[0]
     assert (np.sort(ranked[:, :3], axis=1) == [0, 1, 2]).all()
     assert (ranked[:, 3:] == -1).all()
 
@@ -90,3 +90,14 @@ def test_the_mean_has_length_one() -> None:
 def test_queries_without_crops_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \(Q, C, D\)"):
         rank_crops([np.zeros((3, 4))], np.zeros((2, 4)), 1, "mean")
+
+
+@pytest.mark.parametrize("crops", ["mean", "nearest_crop", "maj_voting"])
+def test_the_distance_is_that_before_the_votes(crops: Crops) -> None:
+    database, queries = made(0.3)
+    rows, squared = rank_crops([database], queries, 20, crops)
+    views = mean_of_crops(queries)[:, None] if crops == "mean" else queries
+    away = ((views[:, None] - database[rows][:, :, None]) ** 2).sum(axis=-1).min(axis=-1)
+    np.testing.assert_allclose(squared, away, atol=1e-5)
+    rows, squared = rank_crops([database[:3]], queries, 5, crops)
+    assert np.isinf(squared[rows < 0]).all() and (rows < 0).any()

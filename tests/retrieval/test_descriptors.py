@@ -1,5 +1,7 @@
 """Folders of descriptors: what was written is read, and what is damaged is said."""
 
+import json
+
 import numpy as np
 import pytest
 from written_descriptors import write_descriptors
@@ -65,7 +67,8 @@ def test_a_damaged_shard_is_named(written, harm) -> None:
         assert content.count(first) == 1
         content[content.find(first) + 1] ^= 1
     file.write_bytes({"changed": content, "cut short": content[:-9], "emptied": b""}[harm])
-    with pytest.raises(UserError, match=f"{file.name}: is damaged; delete this file"):
+    message = f"{file.name}: is damaged; delete this file.*extract.py or jobs/report.py"
+    with pytest.raises(UserError, match=message):
         written.load("test", "database")
 
 
@@ -81,6 +84,22 @@ def test_a_shard_of_another_model_is_refused(written, tmp_path, parts) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model": 1}'])
 def test_a_damaged_description_is_said(written, text) -> None:
     (written.folder / FILE).write_text(text)
+    with pytest.raises(UserError, match=f"{FILE} is damaged"):
+        Descriptors(written.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("parts", [1]), ("parts", {}), ("parts", {"test": 3}), ("parts", {"test-queries": -1}),
+        ("recipe", {}), ("recipe", {"evaluation": {"distance_m": 25.0}}), ("recipe", [1]),
+        ("dimension", "8"), ("dimension", 0), ("shard_rows", 0), ("dtype", "int8"),
+        ("model", None), ("versions", 3),
+    ],
+)  # fmt: skip
+def test_a_description_of_something_else_is_said(written, name, value) -> None:
+    values = json.loads((written.folder / FILE).read_text())
+    (written.folder / FILE).write_text(json.dumps({**values, name: value}))
     with pytest.raises(UserError, match=f"{FILE} is damaged"):
         Descriptors(written.folder)
 

@@ -9,7 +9,7 @@ import pytest
 from written_descriptors import write_descriptors
 
 from vgray.errors import UserError
-from vgray.retrieval import ensemble_search, mcnemar
+from vgray.retrieval import ensemble_nearest, ensemble_search, mcnemar
 from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.ensemble_search import search_ensemble
 from vgray.retrieval.ensembles import Concatenated
@@ -137,9 +137,9 @@ def test_blocks_change_nothing(world, search, monkeypatch) -> None:
     }
     whole = search(candidates)
     assert len(whole.members) > 1
-    monkeypatch.setattr(ensemble_search, "_QUERY_VALUES", 1)
-    monkeypatch.setattr(ensemble_search, "_TILE", 13)
-    monkeypatch.setattr(ensemble_search, "_ROWS", 40)
+    monkeypatch.setattr(ensemble_nearest, "_QUERY_VALUES", 1)
+    monkeypatch.setattr(ensemble_nearest, "_TILE", 13)
+    monkeypatch.setattr(ensemble_nearest, "_ROWS", 40)
     seen = []
     assert search(candidates, progress=lambda done, total: seen.append((done, total))) == whole
     # Five blocks of queries go through the database; 40 of its images at a time.
@@ -231,7 +231,7 @@ def test_other_images_are_refused(world, search) -> None:
         ({"val-queries": np.zeros((4, 2)), "val-database": np.zeros((0, 2))}, "has no database"),
         (
             {"val-queries": np.full((4, 2), np.nan), "val-database": np.zeros((4, 2))},
-            "queries of the val split have no positions.*name its members",
+            "4 of 4 queries of the val split have no position, such as .*no recall",
         ),
     ],
 )
@@ -246,3 +246,35 @@ def test_queries_in_crops_are_refused(tmp_path, search) -> None:
     where = {"val-queries": np.zeros((2, 2)), "val-database": np.zeros((3, 2))}
     with pytest.raises(UserError, match="five crops cannot be part"):
         search({"a": write_descriptors(tmp_path / "cropped", parts, where)})
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-4])
+def test_descriptors_that_lie_close_together(world, search, tmp_path, spread) -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.normal(size=64)
+    seen = {part: np.cos(at @ (rng.normal(size=(2, 64)) / 150)) for part, at in world.where.items()}
+    parts = {
+        part: centre + spread * (x + 0.5 * rng.normal(size=x.shape)) for part, x in seen.items()
+    }
+    narrow = write_descriptors(tmp_path / "narrow", parts, world.where)
+    found = search({"narrow": narrow, "other": world.model(1, 8)})
+    ranking = rank_split(narrow, "val", 1, threads=1)
+    assert found.singles["narrow"] == ranking.curve([1], [DISTANCE_M])[0, 0]
+
+
+def test_images_without_numbers_are_not_found(world, search, tmp_path) -> None:
+    good = world.model(0, 8)
+    parts = {f"val-{role}": good.load("val", role) for role in ("queries", "database")}
+    bad = {part: x.copy() for part, x in parts.items()}
+    bad["val-database"][0] = np.nan
+    bad["val-queries"][20] = np.nan
+    nothing = {part: np.full_like(x, np.nan) for part, x in parts.items()}
+    sources = {
+        name: write_descriptors(tmp_path / name, each, world.where)
+        for name, each in (("bad", bad), ("nothing", nothing))
+    }
+    found = search({"good": good, **sources})
+    assert found.singles["nothing"] == 0
+    ranked = rank_split(sources["bad"], "val", 1, threads=1)
+    assert (ranked.ranked[20, 0], (ranked.ranked == 0).any()) == (-1, False)
+    assert found.singles["bad"] == ranked.curve([1], [DISTANCE_M])[0, 0] > 0

@@ -194,10 +194,10 @@ def test_the_same_data_may_lie_elsewhere(made, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("moved", "data sets are bbbbbbbb and cccccccc"),
-        ("renamed", "data sets are bbbbbbbb and cccccccc"),
-        ("saved", "data sets are bbbbbbbb and cccccccc"),
-        ("skipped", "skipped 0 and 1 images"),
+        ("moved", r"data sets are city \(bbbbbbbb\) and city \(cccccccc\)"),
+        ("renamed", r"data sets are city \(bbbbbbbb\) and city \(cccccccc\)"),
+        ("saved", r"data sets are city \(bbbbbbbb\) and city \(cccccccc\)"),
+        ("skipped", r"skipped lacks 1 that .*0-6-0.0 has, such as 00004.jpg; if skipped.csv"),
     ],
 )
 def test_other_images_are_refused(made, tmp_path, change, message) -> None:

@@ -10,10 +10,11 @@ from written_descriptors import write_descriptors
 
 from vgray.errors import UserError
 from vgray.retrieval import evaluation_files as files
-from vgray.retrieval.descriptors import Descriptors, shards, write_table
-from vgray.retrieval.evaluation import compare, evaluate, require_same_images
+from vgray.retrieval.descriptors import Descriptors
+from vgray.retrieval.evaluation import compare, evaluate
+from vgray.retrieval.evaluation_summary import Evaluated, query_table, summarise
 from vgray.retrieval.intervals import wilson_interval
-from vgray.retrieval.retrieved import retrieved
+from vgray.retrieval.retrieved import retrieve
 from vgray.retrieval.slices import slice_queries
 
 NUM_QUERIES, NUM_DATABASE = 40, 60
@@ -112,55 +113,25 @@ def test_models_of_different_dimensions_are_compared(tmp_path: Path) -> None:
         )
         for dimension in (4, 7)
     ]
-    described = dict(zip("ab", found, strict=True))
-    require_same_images(described, "test")
     one, other = (evaluate(each, "test") for each in found)
     assert compare(one, other, 1, 25).difference == 0
 
 
-def test_different_datasets_are_refused(tmp_path: Path) -> None:
-    described = {
-        "A": make(tmp_path / "a"),
-        "B": make(tmp_path / "b", fingerprint="c" * 64, data="/data/other"),
-    }
-    with pytest.raises(UserError, match=r"different datasets: A is of city and B of /data/other"):
-        require_same_images(described, "test")
-
-
-def test_where_the_data_lay_does_not_matter(tmp_path: Path) -> None:
-    elsewhere = [f"/mnt/city/test/queries/{row:05d}.jpg" for row in range(NUM_QUERIES)]
-    columns = {"test-queries": {**COLUMNS["test-queries"], "path": elsewhere}}
-    described = {"A": make(tmp_path / "a"), "B": make(tmp_path / "b", columns=columns)}
-    for each, row in (("A", 3), ("B", 3)):
-        skip(described[each], row)
-    require_same_images(described, "test")
-
-
-def skip(descriptors: Descriptors, row: int) -> None:
-    """Write a folder's queries again as if one could not have been read."""
-    description = descriptors.description
-    path = descriptors.images("test", "queries")["path"][row].as_py()
-    found = descriptors.load("test", "queries")
-    images = descriptors.images("test", "queries")
-    for shard in shards(descriptors.folder, "test-queries", NUM_QUERIES, description.shard_rows):
-        kept = [index for index in range(shard.start, shard.stop) if index != row]
-        gone = [(path, "broken")] if len(kept) < shard.stop - shard.start else []
-        write_table(shard, description, images.take(kept), found[kept], gone, shard.file)
-
-
-def test_an_image_that_only_one_model_has_is_named(tmp_path: Path) -> None:
-    described = {"A": make(tmp_path / "a"), "B": make(tmp_path / "b")}
-    skip(described["B"], 7)
-    with pytest.raises(UserError, match=r"B lacks 1 of the test-queries images that A has.*00007"):
-        require_same_images(described, "test")
-    with pytest.raises(UserError, match="B lacks 1 of"):
-        require_same_images(dict(reversed(described.items())), "test")
-    # Both without the same image are comparable again.
-    skip(described["A"], 7)
-    require_same_images(described, "test")
-    skipped = files.Evaluated("A", described["A"], 8, None, evaluate(described["A"], "test"))
-    data = files.summarise([skipped], "test", recall_at=[1], distance_m=25)["data"]
-    assert (data["num_queries"], data["num_skipped"]) == (NUM_QUERIES - 1, 1)
+def test_queries_without_numbers_are_not_found(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    parts = {"test-database": rng.normal(size=(9, 4)), "test-queries": rng.normal(size=(3, 4))}
+    parts["test-queries"][1] = np.nan
+    at_m = {part: np.zeros((len(each), 2)) for part, each in parts.items()}
+    descriptors = write_descriptors(tmp_path / "a", parts, at_m)
+    evaluation = evaluate(descriptors, "test")
+    assert [path is None for path in evaluation.first_paths] == [False, True, False]
+    found = evaluation.recall(1, 25)
+    assert (found.num_hits, found.num_queries) == (2, 3)
+    table = query_table([Evaluated("A", descriptors, 4, None, evaluation)], 25.0)
+    assert table["first_path"].null_count == 1 and table["rank"].to_pylist() == [1, None, 1]
+    retrieved = retrieve(descriptors, "test", 2)
+    assert (retrieved.num_queries, retrieved.num_ranked, retrieved.num_without) == (3, 2, 1)
+    assert retrieved.table.num_rows == 4
 
 
 def test_an_empty_test_set_is_said(tmp_path: Path) -> None:
@@ -177,46 +148,16 @@ def test_images_without_positions_have_no_recall(tmp_path: Path) -> None:
     descriptors = write_descriptors(tmp_path / "a", parts, at_m, labelled=False)
     with pytest.raises(UserError, match=r"2 of 2 queries .* no position.*--no-labels"):
         evaluate(descriptors, "test")
-    assert retrieved(descriptors, "test", 2).num_rows == 4
+    assert retrieve(descriptors, "test", 2).table.num_rows == 4
 
 
-@pytest.mark.parametrize("crops", ["mean", "nearest_crop", "maj_voting"])
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_retrieved_images_have_their_similarity(tmp_path: Path, crops: str, dtype: str) -> None:
-    rng = np.random.default_rng(0)
-    parts = {"test-database": rng.normal(size=(9, 6)), "test-queries": rng.normal(size=(4, 5, 6))}
-    if crops == "mean":
-        parts["test-queries"] = parts["test-queries"][:, 0]
-    at_m = {part: np.zeros((len(each), 2)) for part, each in parts.items()}
-    descriptors = write_descriptors(tmp_path / "a", parts, at_m, dtype=dtype)
-    table = retrieved(descriptors, "test", 3, crops=crops)
-    assert table["rank"].to_pylist() == [1, 2, 3] * 4
-    row_of = {
-        role: {
-            path: row
-            for row, path in enumerate(descriptors.images("test", role)["path"].to_pylist())
-        }
-        for role in ("queries", "database")
-    }
-    unit = {
-        part: each / np.linalg.norm(each, axis=-1, keepdims=True) for part, each in parts.items()
-    }
-    for line in table.to_pylist():
-        query = unit["test-queries"][row_of["queries"][line["query"]]].reshape(-1, 6)
-        image = unit["test-database"][row_of["database"][line["path"]]]
-        assert line["similarity"] == pytest.approx((query @ image).max(), abs=2e-3)
-    if crops != "maj_voting":
-        similarity = np.array(table["similarity"].to_pylist()).reshape(4, 3)
-        assert (np.diff(similarity, axis=1) <= 1e-3).all()
-
-
-def summary_of(tmp_path: Path) -> tuple[dict, list[files.Evaluated], list]:
+def summary_of(tmp_path: Path) -> tuple[dict, list[Evaluated], list]:
     models = [
-        files.Evaluated(each.folder.name, each, 8, None, evaluate(each, "test"))
+        Evaluated(each.folder.name, each, 8, None, evaluate(each, "test"))
         for each in (make(tmp_path / "A", 0.5), make(tmp_path / "B", 2.0, model_hash="c" * 64))
     ]
     slicings = [slice_queries(models[0].evaluation.queries, "brightness", night_below=50)]
-    summary = files.summarise(
+    summary = summarise(
         models, "test", recall_at=[1, 5], distance_m=25.0, slicings=slicings, command=["evaluate"]
     )
     return summary, models, slicings
@@ -248,7 +189,7 @@ def test_the_summary_says_everything(tmp_path: Path) -> None:
 
 def test_the_table_has_a_row_for_each_model_and_query(tmp_path: Path) -> None:
     _, models, slicings = summary_of(tmp_path)
-    table = files.query_table(models, 25.0, slicings)
+    table = query_table(models, 25.0, slicings)
     assert table["model"].to_pylist() == ["A"] * NUM_QUERIES + ["B"] * NUM_QUERIES
     ranks = table["rank"].to_pylist()
     for model, rows in (("A", ranks[:NUM_QUERIES]), ("B", ranks[NUM_QUERIES:])):
@@ -266,7 +207,7 @@ def test_the_table_has_a_row_for_each_model_and_query(tmp_path: Path) -> None:
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
     summary, models, slicings = summary_of(tmp_path)
-    tables = {files.QUERIES: files.query_table(models, 25.0, slicings)}
+    tables = {files.QUERIES: query_table(models, 25.0, slicings)}
     out = tmp_path / "out"
     files.write_files(out, summary, tables)
     files.require_writable(out)
@@ -277,10 +218,33 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> N
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(UserError, match=r"No space left on device.*nothing was changed"):
+    with pytest.raises(UserError, match="No space left on device"):
         files.write_files(out, {**summary, "format": 2}, tables)
     assert json.loads((out / files.RECALL).read_text()) == summary
-    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".evaluation")] == []
+    with pytest.raises(UserError, match="No space left"):
+        files.write_files(tmp_path / "new", summary, tables)
+    assert not (tmp_path / "new").exists() and len(list(out.iterdir())) == 2
+
+
+def test_a_summary_is_of_the_tables_beside_it_whenever_it_ends(tmp_path: Path, monkeypatch) -> None:
+    summary, models, slicings = summary_of(tmp_path)
+    tables = {files.QUERIES: query_table(models, 25.0, slicings)}
+    out = tmp_path / "out"
+    files.write_files(out, {**summary, "format": 0}, {})
+    states, rename = [], Path.rename
+
+    def seen(path: Path, new: Path) -> Path:
+        states.append({each.name for each in out.iterdir() if each.name[0] != "."})
+        return rename(path, new)
+
+    monkeypatch.setattr(Path, "rename", seen)
+    files.write_files(out, summary, tables)
+    assert states == [set(), {files.QUERIES}]
+    # What a killed process left does not stay, nor keep the folder from being written.
+    (out / ".tmp-99-recall.json").write_text("{")
+    files.require_writable(out)
+    files.write_files(out, summary, tables)
+    assert {each.name for each in out.iterdir()} == {files.RECALL, files.QUERIES}
 
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:

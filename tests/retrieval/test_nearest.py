@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from vgray.retrieval import nearest, positives_within
+from vgray.retrieval import nearest, positives_within, search
 from vgray.retrieval.search import nearest_in_blocks
 
 
@@ -151,3 +151,35 @@ def test_what_is_refused() -> None:
 def test_positives_are_exported() -> None:
     (rows,) = positives_within([[0.0, 0.0]], [[0.0, 25.0], [0.0, 25.1]], 25.0)
     assert rows.tolist() == [0]
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-5])
+def test_descriptors_that_lie_close_together_are_not_all_measured(
+    spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.normal(size=32)
+    database, queries = (
+        (centre + spread * rng.normal(size=(number, 32))).astype(np.float32)
+        for number in (2000, 50)
+    )
+    measured = []
+    original = search._Search._measure_all
+    monkeypatch.setattr(
+        search._Search, "_measure_all", lambda *of: measured.append(of) or original(*of)
+    )
+    found = nearest_in_blocks(in_blocks(database, 700), queries, 10)[0]
+    squared = ((queries[:, None].astype(np.float64) - database) ** 2).sum(axis=-1)
+    np.testing.assert_array_equal(found, np.argsort(squared, axis=1, kind="stable")[:, :10])
+    assert not measured
+
+
+def test_what_is_no_number_changes_nothing_for_the_others() -> None:
+    rng = np.random.default_rng(0)
+    database, queries = rng.normal(size=(500, 8)), rng.normal(size=(9, 8))
+    expected = nearest_in_blocks(in_blocks(database, 100), queries, 5)[0]
+    harmed = np.concatenate([queries, np.full((1, 8), np.nan)])
+    with_nan = np.concatenate([database, np.full((3, 8), np.nan)])
+    found, squared = nearest_in_blocks(in_blocks(with_nan, 100), harmed, 5)
+    np.testing.assert_array_equal(found[:9], expected)
+    assert (found[9] == -1).all() and np.isinf(squared[9]).all()

@@ -74,6 +74,24 @@ def test_one_group_is_not_called_night_and_day(shape: str) -> None:
     assert "not night and day" in slicing.how
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "why"),
+    [
+        (np.linspace(110, 130, 75), np.linspace(180, 200, 75), "means are 120 and 190"),
+        (np.linspace(15, 25, 75), np.linspace(50, 60, 75), "means are 20 and 55"),
+        (np.linspace(119, 121, 149), [200.0], "one group has 1 of the 150 queries"),
+        ([20.0], np.linspace(119, 121, 149), "one group has 1 of the 150 queries"),
+        (np.linspace(15, 25, 15), np.linspace(115, 125, 985), "one group has 15 of the 1,000"),
+        ([20.0, 21.0], [120.0, 121.0], "one group has 2 of the 4 queries"),
+    ],
+)
+def test_two_groups_need_not_be_night_and_day(low, high, why) -> None:
+    slicing = slice_queries(table(brightness=np.concatenate([low, high])), "brightness")
+    assert slicing.labels == ("darker", "brighter")
+    assert "by Otsu's method; " in slicing.how
+    assert why in slicing.how and "not night and day" in slicing.how
+
+
 def test_separation_is_in_standard_deviations() -> None:
     assert separation(np.array([0.0, 2.0, 10.0, 12.0]), 5) == pytest.approx(10)
     assert separation(np.array([1.0, 2.0]), 5) == 0
@@ -82,7 +100,7 @@ def test_separation_is_in_standard_deviations() -> None:
 def test_a_given_threshold_is_taken() -> None:
     slicing = slice_queries(table(brightness=[10.0, 90.0, 100.0]), "brightness", night_below=90)
     assert sizes(slicing) == {"night": 1, "day": 2}
-    assert "below 90.0 of 255" in slicing.how and "as asked for" in slicing.how
+    assert "below 90.0 of 255" in slicing.how and "as it was set" in slicing.how
     assert slice_queries(table(brightness=[1.0]), "brightness", night_below=50).labels == ("night",)
 
 

@@ -266,3 +266,17 @@ def test_memory_holds_unfinished_shards_alone(made: Made) -> None:
     with made.writer() as writer:
         made.add(writer, [0, 1, 2, 3, 4])
         assert list(writer._open) == [f"{PART}-00001-of-00003.parquet"]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_model_without_numbers_is_said(made: Made, number: float) -> None:
+    made.described["database"][5, 3] = number
+    with (
+        made.writer() as writer,
+        pytest.raises(UserError, match=r"00005.jpg: the model gives no n"),
+    ):
+        made.add(writer, [*range(ROWS)])
+    assert made.files() == []
+    with made.writer() as writer:
+        made.add(writer, [*range(ROWS)], {5: "truncated"})
+    assert len(made.files()) == 3

@@ -75,6 +75,14 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, me
     assert message in str(caught.value) and str(caught.value).startswith(f"--trial {name}: ")
 
 
+@pytest.mark.parametrize("table", ["trials", "epochs"])
+def test_a_damaged_table_is_said(tmp_path: Path, table: str) -> None:
+    run = write(tmp_path / "one")
+    (run / f"{table}.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=rf"{table}.parquet: is damaged; give .*--resume one, "):
+        read_trial(f"{run}#3")
+
+
 def test_comparison(tmp_path: Path) -> None:
     trial = read_trial(f"{write(tmp_path / 'one')}#3")
     same = [dict(epoch) for epoch in EPOCHS[:2]]

@@ -37,8 +37,12 @@ class Cluster:
         return f"{self.nodes} node{'s'[: self.nodes != 1]}, {self.cpus:g} CPUs{gpus}"
 
 
-def connect(address: str | None) -> Cluster:
+def connect(address: str | None, *, dashboard: bool = True) -> Cluster:
     """Connect to the cluster at ``address``, or start Ray on this machine.
+
+    Args:
+        address: of the cluster, if there is one.
+        dashboard: whether Ray has one on this machine; its processes take seconds to start.
 
     Raises:
         UserError: there is no cluster at the address.
@@ -54,7 +58,7 @@ def connect(address: str | None) -> Cluster:
     try:
         context = ray.init(
             address=address or "local",
-            include_dashboard=None if address else True,
+            include_dashboard=None if address else dashboard,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -61,7 +61,7 @@ def join_cluster(address: str | None) -> Pool:
         # Ray warns of what Ray Data does by itself, for every pool, and says that it will not.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         with _silent_stderr():
-            connect(address)
+            connect(address, dashboard=False)
     return size_pool(ray.cluster_resources())
 
 

@@ -21,16 +21,18 @@ from vgray.reports.methods import (
     score_all,
     single,
 )
-from vgray.reports.named import SEARCHED, Ensemble, by_similarity, reduced
+from vgray.reports.named import Ensemble, by_similarity, reduced
 from vgray.reports.plan import Plan
 from vgray.reports.queries import query_table
-from vgray.reports.results import Kind, Report, Search, SearchStep
+from vgray.reports.results import Kind, Report
+from vgray.reports.searched import Searched, as_told
 from vgray.reports.test_sets import describe_test_set
 from vgray.retrieval.descriptors import Descriptors
-from vgray.retrieval.ensemble_search import Found, search_ensemble
-from vgray.retrieval.ensembles import AveragedSimilarity, Concatenated, require_same_images
+from vgray.retrieval.ensemble_search import search_ensemble
+from vgray.retrieval.ensembles import AveragedSimilarity, Concatenated
 from vgray.retrieval.pca import MAX_IMAGES, Projected, Projection, fit_pca
 from vgray.retrieval.ranking import Ranking, rank_split
+from vgray.retrieval.same_images import require_same_images
 from vgray.retrieval.sources import Source
 
 
@@ -60,6 +62,8 @@ def make_report(plan: Plan, folders: DescriptorFolders, *, command: Sequence[str
     job.require_same_images()
     search = job.search() if plan.searches else None
     ensembles = [*plan.ensembles, *([] if search is None else search.ensembles)]
+    if plan.training is not None and not ensembles:
+        job.notes.append("No PCA was fitted: there is no ensemble that it could reduce.")
     job.describe_training(ensembles)
     ranked = [job.single(candidate) for candidate in plan.candidates]
     for ensemble in ensembles:
@@ -72,6 +76,7 @@ def make_report(plan: Plan, folders: DescriptorFolders, *, command: Sequence[str
             name=name,
             distance_m=plan.distance_m,
             chose_models=name in plan.chose_models,
+            trained_models=name in plan.trained_models,
         )
         for name, images in plan.tests.items()
     ]
@@ -86,43 +91,12 @@ def make_report(plan: Plan, folders: DescriptorFolders, *, command: Sequence[str
         command=list(command),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         notes=[*plan.notes, *job.notes],
-        same_validation=plan.validation is not None or len(plan.runs) == 1,
+        same_validation=plan.same_validation,
     )
     shown = next((each for each in plan.candidates if each.name == baseline), plan.candidates[0])
     first = next(iter(plan.tests.values()))
     queries = {name: job.query_table(ranked, name, images) for name, images in plan.tests.items()}
     return Made(report, job.source(shown.representative, first).folder, queries)
-
-
-class _Searched:
-    """What the search found: as an ensemble, if it is one, and as the report tells it."""
-
-    def __init__(self, plan: Plan, found: Found, validation: ImageSet) -> None:
-        members = {candidate.member: candidate for candidate in plan.candidates}
-        chosen = tuple((members[name], weight) for name, weight in found.members)
-        self.ensembles = [Ensemble(SEARCHED, chosen, "search")] if len(chosen) > 1 else []
-        self.told = Search(
-            validation=str(validation),
-            num_queries=found.num_queries,
-            candidates=list(members),
-            left_out=found.left_out,
-            weights=list(found.weights),
-            budget=found.budget,
-            pca=plan.options.pca,
-            steps=[
-                SearchStep(
-                    step.added,
-                    step.weight,
-                    step.dimension,
-                    step.val_recall,
-                    step.gain,
-                    step.p_value,
-                )
-                for step in found.steps
-            ],
-            outcome=found.outcome,
-            singles=dict(found.singles),
-        )
 
 
 class _Job:
@@ -146,7 +120,7 @@ class _Job:
                     key = model.checkpoint, images.data.fingerprint
                     known = wanted[key].splits if key in wanted else ()
                     splits = tuple(dict.fromkeys([*known, images.split]))
-                    name = _name_of(candidate, model)
+                    name = candidate.name_of(model)
                     wanted[key] = Wanted(model.checkpoint, name, images.data, splits)
         described = self._folders.get_all(list(wanted.values()))
         self._described = dict(zip(wanted, described, strict=True))
@@ -164,7 +138,7 @@ class _Job:
             for candidate, _ in ensemble.members:
                 model = candidate.representative
                 wanted[model.checkpoint] = Wanted(
-                    model.checkpoint, _name_of(candidate, model), data, ("train",), MAX_IMAGES
+                    model.checkpoint, candidate.name_of(model), data, ("train",), MAX_IMAGES
                 )
         described = self._folders.get_all(list(wanted.values()))
         self._trained = dict(zip(wanted, described, strict=True))
@@ -192,7 +166,7 @@ class _Job:
         """Return a model's descriptors."""
         return self._described[model.checkpoint, images.data.fingerprint]
 
-    def search(self) -> _Searched:
+    def search(self) -> Searched:
         """Search for an ensemble on the validation images."""
         validation = self._plan.validation
         if validation is None:
@@ -210,7 +184,7 @@ class _Job:
                 budget=self._plan.options.budget,
                 progress=progress,
             )
-        return _Searched(self._plan, found, validation)
+        return as_told(self._plan, found, validation)
 
     def single(self, candidate: Candidate) -> Ranked:
         """Rank a candidate on every test set."""
@@ -261,16 +235,12 @@ class _Job:
             row("similarity", by_similarity(name), "average of similarities", averaged),
         ]
         if pca is not None and rows[0].method.dimension > pca:
-            projection = self._fit(ensemble, pca)
-            words = f"concatenated, PCA fitted on {projection.num_images:,} training images"
-            rows.append(
-                row(
-                    "ensemble",
-                    reduced(name, pca),
-                    words,
-                    lambda images: Projected(concatenated(images), projection),
-                )
-            )
+            projection, words = self._fit(ensemble, pca)
+
+            def projected(images: ImageSet) -> Source:
+                return Projected(concatenated(images), projection)
+
+            rows.append(row("ensemble", reduced(name, pca), words, projected))
         elif pca is not None:
             self.notes.append(f"{name} has no more than {pca} dimensions, so no PCA was fitted.")
         return rows
@@ -293,12 +263,18 @@ class _Job:
             for candidate, weight in ensemble.members
         ]
 
-    def _fit(self, ensemble: Ensemble, dimension: int) -> Projection:
+    def _fit(self, ensemble: Ensemble, dimension: int) -> tuple[Projection, str]:
+        """Return a PCA of an ensemble, and in words what it was fitted on."""
+        data = self._plan.training
+        if data is None:
+            raise ValueError("a PCA without training images")
         members = [
             (self._trained[candidate.representative.checkpoint], weight)
             for candidate, weight in ensemble.members
         ]
-        return fit_pca(Concatenated(members), "train", dimension)
+        projection = fit_pca(Concatenated(members), "train", dimension)
+        images = f"{projection.num_images:,} images of {data.uri} (train)"
+        return projection, f"concatenated, PCA fitted on {images}"
 
     def _val_recall(self, candidate: Candidate) -> float | None:
         """Return recall@1 of a candidate as a member of ensembles."""
@@ -319,9 +295,3 @@ class _Job:
     def _rank(self, source: Source, split: str, label: str) -> Ranking:
         with self._counting(f"ranking {label}") as progress:
             return rank_split(source, split, max(self._plan.recall_at), progress=progress)
-
-
-def _name_of(candidate: Candidate, model: Model) -> str:
-    if len(candidate.models) == 1:
-        return candidate.name
-    return f"{candidate.short} seed {model.seed}"

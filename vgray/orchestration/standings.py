@@ -21,6 +21,7 @@ from vgray.orchestration.finalists import (
 from vgray.orchestration.records import BestTrial, best_epoch, best_trial
 from vgray.orchestration.report import EPOCH, METRIC
 from vgray.retrieval import Comparison, compare_repeats
+from vgray.retrieval.comparison import describe_p
 
 RanksOf = Callable[[FrozenTrial], NDArray[np.integer] | None]
 """(Q,) rank of each query's first positive at the trial's best epoch; None if they are not kept."""
@@ -178,8 +179,9 @@ def verdict(standings: Sequence[Standing]) -> str | None:
 
 def describe_difference(comparison: Comparison) -> str:
     """Return ``1.2 points [-2.0, 4.4], p 0.41``."""
-    p = f"p {comparison.p_value:.2g}" if comparison.p_value >= 0.001 else "p < 0.001"
-    return f"{comparison.difference:.1f} points [{comparison.low:.1f}, {comparison.high:.1f}], {p}"
+    between = f"[{comparison.low:.1f}, {comparison.high:.1f}]"
+    p = describe_p(comparison.p_value)
+    return f"{comparison.difference:.1f} points {between}, {p}"
 
 
 def _num_ended(first: FrozenTrial, repeats: Sequence[FrozenTrial]) -> int:

@@ -119,6 +119,8 @@ class Evaluation(Settings):
 
     distance_m: float = Field(25.0, gt=0, le=100_000)
     recall_at: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (1, 5, 10, 20)
+    night_below: float | None = Field(None, ge=0, le=255)
+    """Mean brightness below which a query was taken at night; from the queries unless given."""
 
     @field_validator("recall_at")
     @classmethod

@@ -36,7 +36,7 @@ def _single(report: Report) -> str:
         )
     first, count = best(among), len(among)
     what = "finalist" if first.is_finalist else "single model"
-    of = f"best of {count} {what}s" if count > 1 else f"the only {what}"
+    of = f"the best of {count} {what}s" if count > 1 else f"the only {what}"
     text = f"{plain(first.name)} is {of}{_by_validation(first, count)}: {_recalls(report, first)}."
     if first.name != report.baseline:
         apart = _first(report, [(on.test, on.behind_baseline) for on in first.tests])
@@ -50,7 +50,7 @@ def _single(report: Report) -> str:
 
 def _ensemble(report: Report, first: Method, count: int) -> list[str]:
     members = " + ".join(plain(member.name) for member in first.members)
-    of = f"best of {count} ensembles" if count > 1 else "the ensemble"
+    of = f"the best of {count} ensembles" if count > 1 else "the ensemble"
     text = (
         f"{plain(first.name)} ({members}) is {of}{_by_validation(first, count)}: "
         f"{_recalls(report, first)}."
@@ -62,7 +62,7 @@ def _ensemble(report: Report, first: Method, count: int) -> list[str]:
     judged = [found for _, found in apart if found.corrected_p is not None]
     if judged and not any(found.certain for found in judged):
         by = "; ".join(
-            f"{difference(found, ' points')} on {plain(test)}"
+            f"on {plain(test)} {difference(found, ' points')}"
             for test, found in apart
             if found.corrected_p is not None
         )
@@ -103,7 +103,7 @@ def _first(report: Report, tests: list[tuple[str, list[Difference]]]) -> _Compar
 def _judged(report: Report, begin: str, apart: _Compared) -> str:
     """Return what is shown on each test set, and on which nothing is, with a space before it."""
     said = "; ".join(
-        f"{_verdict(found)} on {plain(test)}"
+        f"{_verdict(found)} on {plain(test)}: {difference(found, ' points')}"
         for test, found in apart
         if found.corrected_p is not None
     )
@@ -113,14 +113,13 @@ def _judged(report: Report, begin: str, apart: _Compared) -> str:
 def _unjudged(report: Report, apart: _Compared) -> str:
     met = {test for test, found in apart if found.corrected_p is None}
     return "".join(
-        f" Differences on {plain(test.name)} show nothing, as {flattery(test)} on its images."
+        f" Differences on {plain(test.name)} prove nothing, as {flattery(test)} on its images."
         for test in report.tests
         if test.name in met
     )
 
 
 def _verdict(found: Difference) -> str:
-    by = difference(found, " points")
     if not found.certain:
-        return f"not to be told apart: {by}"
-    return f"{'better' if found.points > 0 else 'worse'}: {by}"
+        return "not to be told apart"
+    return "better" if found.points > 0 else "worse"

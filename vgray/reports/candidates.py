@@ -61,9 +61,11 @@ class Candidate:
     @property
     def member(self) -> str:
         """What the representative is called."""
-        if len(self.models) == 1:
-            return self.name
-        return f"{self.short} seed {self.representative.seed}"
+        return self.name_of(self.representative)
+
+    def name_of(self, model: Model) -> str:
+        """Return what one of its models is called."""
+        return self.name if len(self.models) == 1 else f"{self.short} seed {model.seed}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ def judge(methods: Sequence[Method], tests: Sequence[TestSet], n: int) -> list[M
     All differences to the baseline are one family, those of ensembles to their best members
     another; within each, p is corrected by :func:`holm`. Only recall@``n`` is judged, and only on
     images that the models have not met: elsewhere models would look better than they are, some by
-    more than others, so a difference there shows nothing.
+    more than others, so a difference there proves nothing.
 
     Args:
         methods: with their tests, which are not yet judged.
@@ -92,7 +92,7 @@ def verdict(
     by = difference(found, " points")
     if found.corrected_p is None:
         return (
-            f"On {test.name}, {ensemble} beside {member} shows nothing, as {flattery(test)} on "
+            f"On {test.name}, {ensemble} beside {member} proves nothing, as {flattery(test)} on "
             f"these images: {by}."
         )
     if not found.certain:

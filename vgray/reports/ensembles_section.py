@@ -3,16 +3,16 @@
 from vgray.reports.protocol import facts
 from vgray.reports.results import Member, Method, Report, Score, Search
 from vgray.reports.wording import (
-    CORRECTION,
+    correction,
     difference_cells,
     escaped,
     items,
     number,
-    p_value,
     points,
     score,
     table,
 )
+from vgray.retrieval.comparison import describe_p
 
 
 def ensembles_section(report: Report) -> list[str]:
@@ -29,10 +29,7 @@ def ensembles_section(report: Report) -> list[str]:
     )
     if count:
         n = report.recall_at[0]
-        lines += [
-            "",
-            CORRECTION.format(what=f"an ensemble and its best member, R@{n}", count=count),
-        ]
+        lines += ["", correction(f"R@{n} of an ensemble minus its best member's", count)]
     for method in together:
         members = ", ".join(map(_member, method.members))
         lines += [
@@ -69,7 +66,7 @@ def search_section(search: Search) -> list[str]:
                     str(step.dimension),
                     number(step.val_recall),
                     "" if step.p_value is None else points(step.gain),
-                    "" if step.p_value is None else p_value(step.p_value).removeprefix("p "),
+                    "" if step.p_value is None else describe_p(step.p_value).removeprefix("p "),
                 ]
                 for step in search.steps
             ],

@@ -8,7 +8,7 @@ from vgray.reports.protocol import protocol_section
 from vgray.reports.published_table import published_section
 from vgray.reports.results import Method, OnTest, Report, TestSet
 from vgray.reports.wording import (
-    CORRECTION,
+    correction,
     difference_cells,
     escaped,
     flattery,
@@ -48,7 +48,7 @@ def _warnings(report: Report) -> list[str]:
             "",
             f"> **Warning:** {what} on the images of {', '.join(names)}. "
             f"{'Its' if len(names) == 1 else 'Their'} recalls flatter: on new images they will be "
-            "lower. Differences there show nothing.",
+            "lower. Differences there prove nothing.",
         ]
     return lines
 
@@ -85,8 +85,8 @@ def _results(report: Report, test: TestSet) -> list[str]:
     lines += ["", _explained(test, several)]
     compared = [(method, on) for method, on in scored if on.behind_baseline]
     if compared:
-        lines += ["", f"Minus the baseline {escaped(report.baseline)}, in points. "]
-        lines[-1] += _judged(report, test)
+        minus = f"Minus the baseline {escaped(report.baseline)}, in points."
+        lines += ["", f"{minus} {_judged(report, test)}"]
         ns = sorted({found.n for _, on in compared for found in on.behind_baseline})
         rows = [
             [_name(report, method), *difference_cells(ns, on.behind_baseline)]
@@ -98,14 +98,14 @@ def _results(report: Report, test: TestSet) -> list[str]:
 
 def _judged(report: Report, test: TestSet) -> str:
     if test.flatters:
-        return f"They show nothing: {flattery(test)} on these images."
+        return f"They prove nothing: {flattery(test)} on these images."
     count = sum(
         found.corrected_p is not None
         for method in report.methods
         for on in method.tests
         for found in on.behind_baseline
     )
-    return CORRECTION.format(what=f"R@{report.recall_at[0]}", count=count)
+    return correction(f"R@{report.recall_at[0]}", count)
 
 
 def _explained(test: TestSet, several: bool) -> str:

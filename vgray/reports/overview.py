@@ -7,21 +7,20 @@ from rich.text import Text
 
 from vgray.reports.answer import answer
 from vgray.reports.results import OnTest, Report
-from vgray.reports.wording import interval, number, plain
+from vgray.reports.wording import flattery, interval, number, plain
 
 _MAX_WIDTH = 1000
 
 
 def show_report(report: Report, console: Console) -> None:
     """Print the methods with their recall on each test set, then the verdicts and notes."""
-    flattered = {test.name for test in report.tests if test.chose_models}
     n = report.recall_at[0]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method")
     for title in ("dimension", "validation"):
         table.add_column(title, justify="right")
     for test in report.tests:
-        mark = "*" if test.name in flattered else ""
+        mark = "*" if test.flatters else ""
         header = Text(f"R@{n} on {plain(test.name)}{mark} (95 %)")
         table.add_column(header, justify="right", no_wrap=True)
     for method in report.methods:
@@ -37,8 +36,11 @@ def show_report(report: Report, console: Console) -> None:
     wide = console.options.update(max_width=_MAX_WIDTH)
     console.print(Segments(console.render(table, wide)), soft_wrap=True, end="")
     lines = [sentence for method in report.methods for sentence in method.verdicts]
-    if flattered:
-        lines.append("* models were chosen on these images, so their recalls flatter")
+    lines += [
+        f"* {flattery(test)} on the images of {plain(test.name)}, so its recalls flatter"
+        for test in report.tests
+        if test.flatters
+    ]
     for line in ["", *lines, *answer(report), *(f"note: {note}" for note in report.notes)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 

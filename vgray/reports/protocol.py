@@ -1,6 +1,7 @@
 """What was scored on what: test sets, models, runs, versions and the command."""
 
 import shlex
+from collections.abc import Mapping
 
 from vgray.reports.results import Method, Report, RunSource, TestSet
 from vgray.reports.wording import escaped, number, plain, size, table
@@ -71,20 +72,33 @@ def _method(method: Method) -> str:
 
 
 def _run(run: RunSource) -> str:
-    val = f", validated on {escaped(run.val)}" if run.val else ""
+    trained = "" if run.num_train is None else f" ({run.num_train:,} images)"
+    val = f", validated on {escaped(run.val or 'their val split')}{_counts(run.validation)}"
+    val = val if run.val or run.validation else ""
     command = f"; {escaped(shlex.join(run.command))}" if run.command else ""
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     return (
         f"Run {escaped(run.name)}: {escaped(run.path)}, {run.num_finished} of {run.num_trials} "
-        f"trials finished, trained on {escaped(', '.join(run.data))}{val}, fingerprint "
+        f"trials finished, trained on {escaped(', '.join(run.data))}{trained}{val}, fingerprint "
         f"{escaped(run.fingerprint[:12])}{command}" + (f"; {escaped(versions)}" if versions else "")
     )
 
 
+def _counts(images: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{count:,} {role}" for role, count in images.items())
+    return f" ({escaped(counts)})" if counts else ""
+
+
 def facts(method: Method) -> str:
-    """Return a method's dimension, validation recall and origin, escaped."""
+    """Return a method's size, validation recall and origin, escaped."""
     said = [f"{method.dimension:,} dimensions"]
+    if method.bytes_per_image is not None:
+        said.append(f"{method.bytes_per_image:,} bytes an image")
+    if method.num_parameters is not None:
+        said.append(f"{method.num_parameters / 1e6:.1f} million parameters")
     if method.val_recall is not None:
-        said.append(f"recall@1 of {number(method.val_recall)} % on validation images")
+        among = method.best_of_trials
+        luck = "" if among is None else f" (one seed, among the best of {among:,} trials)"
+        said.append(f"recall@1 of {number(method.val_recall)} % on validation images{luck}")
     said.append(f"chosen: {escaped(method.chosen)}")
     return ", ".join(said)

@@ -84,11 +84,13 @@ def printed_rows() -> tuple[dict[str, str], ...]:
 
 
 def _dataset(name: str, split: str) -> str | None:
-    """Return the data set of the file that is meant; its split stands in the name, or is test."""
+    """Return the data set of the file that is meant: the name with its split, or without "test".
+
+    A folder that has the name of its test images has the split's name in it, and no other split
+    of it is meant.
+    """
     known = {_letters(row["dataset"]): row["dataset"] for row in printed_rows()}
     given = _letters(name)
-    if given in known:
-        return known[given]
     whole = given if given.endswith(split) else given + split
     return known.get(whole) or known.get(whole.removesuffix("test"))
 

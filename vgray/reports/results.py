@@ -135,9 +135,9 @@ class OnTest:
     """This method minus the baseline, for each N; none of the baseline itself."""
     against_best_member: list[Difference] = field(default_factory=list)
     """Of an ensemble: minus the member that is best on the validation split."""
+    published: list[PublishedValue] = field(default_factory=list)
     of_best_member: list[Score] = field(default_factory=list)
     """Of an ensemble: that member's own recalls."""
-    published: list[PublishedValue] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,6 @@ class Method:
     """Of its network, or of all members'; None where that is not known."""
     bytes_per_image: int | None = None
     """Of the descriptor on disk, members together."""
-    images_per_s: float | None = None
-    """At which it was described for this report, start-up apart; None where all was there."""
     descriptors: dict[str, list[str]] = field(default_factory=dict)
     """By test set: the folders of descriptors, one for each checkpoint, in their order."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vgray.reports.results import Difference, Report
+from vgray.reports.results import Difference, Method, OnTest, Report, Score
 from vgray.reports.wording import plain
 
 Row = dict[str, Any]
@@ -15,8 +15,9 @@ def write_tables(report: Report, folder: Path) -> None:
     """Write the tables into a new folder.
 
     ``recall.csv`` has a row for each method, test set and N; ``differences.csv`` each paired
-    difference, to the baseline and of an ensemble to its best member; ``ensembles.csv`` the
-    members; ``published.csv`` the printed values. Percentages and points have four decimals.
+    difference, to the baseline and of an ensemble to its best member, with no ``corrected_p`` and
+    ``certain`` where nothing is judged; ``ensembles.csv`` the members; ``published.csv`` the
+    printed values. Percentages and points have four decimals.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -32,9 +33,9 @@ def write_tables(report: Report, folder: Path) -> None:
 
 
 _RECALL = (
-    "method", "kind", "dimension", "trainings", "baseline", "val_recall", "test", "split",
-    "chose_models", "queries", "without_positive", "distance_m", "n", "recall", "low", "high",
-    "std",
+    "method", "kind", "dimension", "bytes_per_image", "parameters", "trainings",
+    "baseline", "val_recall", "test", "split", "chose_models", "trained_models", "queries",
+    "without_positive", "distance_m", "n", "recall", "low", "high", "std",
 )  # fmt: skip
 
 
@@ -48,12 +49,15 @@ def _recall(report: Report) -> Iterator[Row]:
                     "method": method.name,
                     "kind": method.kind,
                     "dimension": method.dimension,
+                    "bytes_per_image": method.bytes_per_image,
+                    "parameters": method.num_parameters,
                     "trainings": len(method.seeds) if method.kind == "single" else 1,
                     "baseline": method.name == report.baseline,
                     "val_recall": method.val_recall,
                     "test": test.name,
                     "split": test.split,
                     "chose_models": test.chose_models,
+                    "trained_models": test.trained_models,
                     "queries": test.num_queries,
                     "without_positive": test.num_without_positive,
                     "distance_m": test.distance_m,
@@ -66,35 +70,53 @@ def _recall(report: Report) -> Iterator[Row]:
 
 
 _DIFFERENCES = (
-    "method", "than", "as", "test", "n", "points", "low", "high", "p_value", "certain",
+    "method", "than", "as", "test", "n", "recall", "than_recall", "points", "low", "high",
+    "p_value", "corrected_p", "certain",
 )  # fmt: skip
 
 
 def _differences(report: Report) -> Iterator[Row]:
+    of_baseline = {
+        on.test: on.scores
+        for method in report.methods
+        for on in method.tests
+        if method.name == report.baseline
+    }
     for method in report.methods:
         for on in method.tests:
             for found in on.behind_baseline:
-                yield _difference(method.name, "baseline", on.test, found)
+                yield _difference(method, "baseline", on, found, of_baseline.get(on.test, []))
             for found in on.against_best_member:
-                yield _difference(method.name, "best member", on.test, found)
+                yield _difference(method, "best member", on, found, on.of_best_member)
 
 
-def _difference(method: str, what: str, test: str, found: Difference) -> Row:
+def _difference(
+    method: Method, what: str, on: OnTest, found: Difference, theirs: Iterable[Score]
+) -> Row:
     return {
-        "method": method,
+        "method": method.name,
         "than": found.than,
         "as": what,
-        "test": test,
+        "test": on.test,
         "n": found.n,
+        "recall": _recall_at(found.n, on.scores),
+        "than_recall": _recall_at(found.n, theirs),
         "points": found.points,
         "low": found.low,
         "high": found.high,
         "p_value": f"{found.p_value:.6g}",
-        "certain": found.certain,
+        "corrected_p": None if found.corrected_p is None else f"{found.corrected_p:.6g}",
+        "certain": None if found.corrected_p is None else found.certain,
     }
 
 
-_ENSEMBLES = ("ensemble", "kind", "dimension", "val_recall", "member", "weight")
+def _recall_at(n: int, scores: Iterable[Score]) -> float | None:
+    return next((score.recall for score in scores if score.n == n), None)
+
+
+_ENSEMBLES = (
+    "ensemble", "kind", "dimension", "val_recall", "member", "weight", "member_val_recall",
+)  # fmt: skip
 
 
 def _ensembles(report: Report) -> Iterator[Row]:
@@ -107,6 +129,7 @@ def _ensembles(report: Report) -> Iterator[Row]:
                 "val_recall": method.val_recall,
                 "member": member.name,
                 "weight": member.weight,
+                "member_val_recall": member.val_recall,
             }
 
 

@@ -14,7 +14,13 @@ from vgray.retrieval.descriptors import Descriptors, part_name
 
 
 def describe_test_set(
-    descriptors: Descriptors, split: str, *, name: str, distance_m: float, chose_models: bool
+    descriptors: Descriptors,
+    split: str,
+    *,
+    name: str,
+    distance_m: float,
+    chose_models: bool,
+    trained_models: bool = False,
 ) -> TestSet:
     """Return what the images are that a model described.
 
@@ -27,6 +33,7 @@ def describe_test_set(
         name: of the data set, for people.
         distance_m: within how many metres an image is a positive.
         chose_models: whether anything was chosen on these images.
+        trained_models: whether a model was trained on some of them.
 
     Raises:
         UserError: the split was not described, its shards are damaged, or it lies in more than one
@@ -54,6 +61,7 @@ def describe_test_set(
         num_skipped=asked - images.num_rows,
         distance_m=distance_m,
         chose_models=chose_models,
+        trained_models=trained_models,
         whole=manifest is not None,
         query_method=description.query_method,
         dtype=description.dtype,

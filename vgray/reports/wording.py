@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 
 from vgray.reports.results import Difference, Score, TestSet
+from vgray.retrieval.comparison import describe_p
 
 # Markup wherever it stands: emphasis, code, HTML, links, columns, entities, mathematics.
 _MARKUP = re.compile(r"([\\`*\[|~$]|<(?=\S)|&(?=#|\w+;)|(?<![^\W_])_|_(?![^\W_]))")
@@ -38,15 +39,6 @@ def points(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"
 
 
-def p_value(p: float) -> str:
-    """Return a p-value to two significant digits."""
-    return f"p {_p(p)}"
-
-
-def _p(p: float) -> str:
-    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
-
-
 def interval(low: float, high: float) -> str:
     """Return an interval in brackets."""
     return f"({number(low)} to {number(high)})"
@@ -66,10 +58,10 @@ def difference(of: Difference, unit: str = "") -> str:
         unit: said behind the number.
     """
     low, high = points(of.low), points(of.high)
-    text = f"{points(of.points)}{unit} ({low} to {high}), {p_value(of.p_value)}"
-    if of.corrected_p is None or _p(of.corrected_p) == _p(of.p_value):
-        return text
-    return f"{text}, corrected {_p(of.corrected_p)}"
+    p = describe_p(of.p_value)
+    text = f"{points(of.points)}{unit} ({low} to {high}), {p}"
+    corrected = p if of.corrected_p is None else describe_p(of.corrected_p)
+    return text if corrected == p else f"{text}, corrected {corrected.removeprefix('p ')}"
 
 
 def correction(what: str, count: int) -> str:
@@ -81,7 +73,8 @@ def correction(what: str, count: int) -> str:
     """
     return (
         f"Judged is {what}, by p corrected (Holm) for the {count:,} such comparisons of this "
-        "report; bold: more than chance, at 5 %. Every other p is of one comparison by itself."
+        "report; bold: more than chance, at 5 %. Every other p is of one comparison by itself. "
+        "Between models of one seed each, what other seeds would change is not in p."
     )
 
 

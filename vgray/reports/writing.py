@@ -3,8 +3,12 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from vgray.errors import UserError
@@ -12,7 +16,8 @@ from vgray.reports.markdown import render
 from vgray.reports.results import FORMAT, Report
 from vgray.reports.tables import write_tables
 
-JSON, MARKDOWN, TABLES = "report.json", "report.md", "tables"
+JSON, MARKDOWN, TABLES, QUERIES = "report.json", "report.md", "tables", "queries"
+_NO_QUERIES: Mapping[str, pa.Table] = {}
 
 
 def require_new(folder: str | Path) -> None:
@@ -25,12 +30,22 @@ def require_new(folder: str | Path) -> None:
         raise UserError(f"{folder}: exists; choose another folder for the report, or move this one")
 
 
-def write_report(report: Report, folder: str | Path) -> Path:
-    """Write ``report.json``, ``report.md`` and ``tables/`` into a new folder.
+def queries_file(folder: str | Path, test: str) -> Path:
+    """Return the Parquet file of a report's folder that has what was retrieved on a test set."""
+    # The name of a test set may be part of a path.
+    return Path(folder) / QUERIES / f"{quote(test, safe=' ', errors='surrogateescape')}.parquet"
+
+
+def write_report(
+    report: Report, folder: str | Path, queries: Mapping[str, pa.Table] = _NO_QUERIES
+) -> Path:
+    """Write ``report.json``, ``report.md``, ``tables/`` and ``queries/`` into a new folder.
 
     Args:
         report: what to write; its numbers are finite.
         folder: that does not exist; the ones above it are made.
+        queries: for each test set, what each method retrieved for each query; see
+            :func:`queries_file`.
 
     Returns:
         The folder.
@@ -48,6 +63,12 @@ def write_report(report: Report, folder: str | Path) -> Path:
         (temporary / JSON).write_text(report.to_json(), encoding="utf-8")
         (temporary / MARKDOWN).write_text(render(report), encoding="utf-8")
         write_tables(report, temporary / TABLES)
+        if queries:
+            (temporary / QUERIES).mkdir()
+        for test, table in queries.items():
+            pq.write_table(
+                table, queries_file(temporary, test), compression="zstd", write_page_checksum=True
+            )
         for path in sorted(temporary.rglob("*"), reverse=True):
             _flush(path)
         _flush(temporary)
@@ -55,8 +76,8 @@ def write_report(report: Report, folder: str | Path) -> Path:
         _flush(folder.parent)
     except OSError as error:
         raise UserError(
-            f"{folder}: the report cannot be written ({error.strerror}); make room, or choose "
-            "another folder"
+            f"{folder}: the report cannot be written ({error.strerror or error}); make room, or "
+            "choose another folder"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -28,6 +28,11 @@ class Comparison:
         return self.p_value < 1 - CONFIDENCE
 
 
+def describe_p(p: float) -> str:
+    """Return a p-value as it is printed: ``p 0.41``, or ``p < 0.001``."""
+    return f"p {p:.2g}" if p >= 0.001 else "p < 0.001"
+
+
 def mcnemar(hits_a: NDArray[np.bool_], hits_b: NDArray[np.bool_]) -> float:
     """Return the exact two-sided p-value that two models hit equally often.
 

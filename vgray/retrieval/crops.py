@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgray.retrieval.search import nearest_in_blocks
+from vgray.retrieval.vectors import unit
 
 Crops: TypeAlias = Literal["mean", "nearest_crop", "maj_voting"]
 _VOTING = (1, 5, 10)
@@ -26,10 +27,7 @@ def mean_of_crops(queries: NDArray[np.floating]) -> NDArray[np.float32]:
     The benchmark leaves the mean as it is, which ranks alike: a query's length changes all its
     distances alike. A mean of zero stays zero.
     """
-    mean = queries.mean(axis=1, dtype=np.float32)
-    length = np.linalg.norm(mean, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = mean / np.where(length > 0, length, 1)
-    return unit
+    return unit(queries.mean(axis=1, dtype=np.float32))
 
 
 def rank_crops(
@@ -39,7 +37,7 @@ def rank_crops(
     crops: Crops,
     *,
     threads: int | None = None,
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rank the ``k`` nearest descriptors of queries that are described by several crops.
 
     - ``mean``: by the distance from the mean of the crops;
@@ -56,7 +54,8 @@ def rank_crops(
         threads: how many threads faiss uses; all cores unless given.
 
     Returns:
-        (Q, k) rows of the database, best first, -1 where it has fewer.
+        Rows of the database (Q, k), best first, and squared distances (Q, k) of the mean, or of
+        the nearest crop before any votes; -1 and inf where the database has fewer.
 
     Raises:
         ValueError: the shapes do not fit, or ``k`` is less than 1.
@@ -64,7 +63,7 @@ def rank_crops(
     if queries.ndim != 3:
         raise ValueError(f"expected (Q, C, D), found {queries.shape}")
     if crops == "mean":
-        return nearest_in_blocks(blocks, mean_of_crops(queries), k, threads=threads)[0]
+        return nearest_in_blocks(blocks, mean_of_crops(queries), k, threads=threads)
     num_queries, num_crops, dimension = queries.shape
     wanted = max(k, *_VOTING) if crops == "maj_voting" else k
     rows, squared = nearest_in_blocks(
@@ -72,9 +71,9 @@ def rank_crops(
     )
     rows = rows.reshape(num_queries, num_crops, wanted)
     squared = squared.reshape(rows.shape)
-    if crops == "maj_voting":
-        squared = _after_votes(rows, squared)
-    return _best(rows.reshape(num_queries, -1), squared.reshape(num_queries, -1), k)
+    voted = _after_votes(rows, squared) if crops == "maj_voting" else squared
+    flat = (num_queries, num_crops * wanted)
+    return _best(rows.reshape(flat), squared.reshape(flat), voted.reshape(flat), k)
 
 
 def _after_votes(rows: NDArray[np.int64], squared: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,14 +90,19 @@ def _after_votes(rows: NDArray[np.int64], squared: NDArray[np.float32]) -> NDArr
     return squared
 
 
-def _best(rows: NDArray[np.int64], squared: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return the ``k`` different rows (Q, k) of the lowest values among (Q, M)."""
-    order = np.lexsort((squared, rows), axis=1)
-    rows = np.take_along_axis(rows, order, axis=1)
-    squared = np.take_along_axis(squared, order, axis=1)
+def _best(
+    rows: NDArray[np.int64], squared: NDArray[np.float32], voted: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the ``k`` different rows (Q, k) of the lowest votes among (Q, M), and how far."""
+    # Each row's entries side by side, by either measure the lowest first.
+    by_distance, by_votes = (np.lexsort((each, rows), axis=1) for each in (squared, voted))
+    together = np.take_along_axis(rows, by_distance, axis=1)
+    nearest = np.take_along_axis(squared, by_distance, axis=1)
+    lowest = np.take_along_axis(voted, by_votes, axis=1)
     repeated = np.zeros(rows.shape, dtype=bool)
-    repeated[:, 1:] = rows[:, 1:] == rows[:, :-1]
-    squared = np.where(repeated | (rows < 0), np.float32(np.inf), squared)
-    order = np.lexsort((rows, squared), axis=1)[:, :k]
-    best = np.take_along_axis(rows, order, axis=1)
-    return np.where(np.isinf(np.take_along_axis(squared, order, axis=1)), -1, best)
+    repeated[:, 1:] = together[:, 1:] == together[:, :-1]
+    lowest = np.where(repeated | (together < 0), np.float32(np.inf), lowest)
+    order = np.lexsort((together, lowest), axis=1)[:, :k]
+    none = np.isinf(np.take_along_axis(lowest, order, axis=1))
+    best = np.where(none, -1, np.take_along_axis(together, order, axis=1))
+    return best, np.where(none, np.float32(np.inf), np.take_along_axis(nearest, order, axis=1))

@@ -9,7 +9,7 @@ is described by five crops, in as many rows) and ``descriptor``, a list of fixed
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow.fs import LocalFileSystem
+from pydantic import TypeAdapter, ValidationError
 
 from vgray.errors import UserError
 from vgray.places import SCHEMA
@@ -38,10 +40,22 @@ IMAGE_SCHEMA = pa.schema(
     ]
 )
 _IDENTITY, _SKIPPED = b"vgray_identity", b"vgray_skipped"
+_DISK = LocalFileSystem()  # unless it is told, pyarrow takes "run:1/x" for an address
+_AGAIN = "give the command again that made the folder, jobs/extract.py or jobs/report.py"
 
 
 class UnknownPartError(UserError):
     """A part that was not extracted."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What wrote shards, for the record."""
+
+    command: Sequence[str]
+    versions: Mapping[str, str]
+    created: str
+    """When it began, as ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +81,19 @@ class Description:
     query_method: str
     """How queries were cut or resized; the database always has the recipe's image size."""
     dtype: DType
+    decoder_version: int
+    """``vgray.places.images.DECODER_VERSION`` where the images were read."""
     labelled: bool = True
     """False where the images came without positions."""
     shard_rows: int = SHARD_ROWS
     """Images of a shard, the last of a part has fewer."""
-    versions: Mapping[str, str] | None = None
-    command: Sequence[str] | None = None
-    created: str | None = None
+    extractions: tuple[Extraction, ...] = ()
+    """Those that wrote shards, in order; they may have had other versions."""
 
     @property
-    def identity(self) -> dict[str, str]:
-        """What decides the numbers: model, data, how queries are taken, number type."""
-        names = ("model_hash", "fingerprint", "query_method", "dtype")
+    def identity(self) -> dict[str, str | int]:
+        """What decides the numbers: model, data, how queries are read, number type."""
+        names = ("model_hash", "fingerprint", "query_method", "dtype", "decoder_version")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -86,9 +101,22 @@ class Description:
         """Within how many metres the recipe counts an image as a positive."""
         return float(self.recipe["evaluation"]["distance_m"])
 
+    def check(self) -> None:
+        """Raise ValueError, KeyError or TypeError if no extraction can have written this."""
+        if not (self.distance_m > 0 and len(self.recipe["image_size"]) == 2):
+            raise ValueError("a recipe of other things")
+        if min(self.dimension, self.shard_rows, len(self.parts)) < 1:
+            raise ValueError("nothing described")
+        if any(number < 0 or not all(_split_and_role(p)) for p, number in self.parts.items()):
+            raise ValueError("parts of other things")
+
     def to_json(self) -> str:
         """Return it as JSON text."""
         return json.dumps(asdict(self), indent=1) + "\n"
+
+
+_DESCRIPTION = TypeAdapter(Description)
+_REQUIRED = [field.name for field in fields(Description) if field.default is MISSING]
 
 
 @dataclass(frozen=True)
@@ -147,19 +175,32 @@ def read_description(folder: str | Path) -> Description:
     """
     folder = Path(folder)
     try:
-        values = json.loads((folder / FILE).read_bytes())
-        return Description(**{field.name: values[field.name] for field in fields(Description)})
+        description = _DESCRIPTION.validate_json((folder / FILE).read_bytes(), strict=True)
+        description.check()
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{folder}: no descriptors here ({FILE} is missing); make them with jobs/extract.py"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if names := _missing_fields(error):
+            raise UserError(
+                f"{folder}: {FILE} has no {names[0]}, so another version of vgray wrote it; use "
+                "that version, or extract again into another folder"
+            ) from None
         raise UserError(
             f"{folder}: {FILE} is damaged; delete the folder and extract again"
         ) from None
+    return description
 
 
-def identity_of(shard: Shard) -> dict[str, str]:
+def _missing_fields(error: Exception) -> list[str]:
+    """Return the fields that a description lacks, if that is all that is wrong with it."""
+    found = error.errors() if isinstance(error, ValidationError) else []
+    names = [str(each["loc"][0]) for each in found if each["type"] == "missing"]
+    return names if len(names) == len(found) < len(_REQUIRED) else []
+
+
+def identity_of(shard: Shard) -> dict[str, str | int]:
     """Return the identity that a shard was written with, and check that it can be opened.
 
     Raises:
@@ -222,7 +263,7 @@ class Descriptors:
         if missing:
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(found)} shards of {part} are missing, such "
-                f"as {missing[0].file.name}; give the same jobs/extract.py command again to go on"
+                f"as {missing[0].file.name}; {_AGAIN}, which goes on"
             )
         for shard in found:
             if identity_of(shard) != self.description.identity:
@@ -353,7 +394,8 @@ def write_table(
     # Descriptors are noise to a compressor, and dictionaries of them would be built in vain.
     pq.write_table(
         table,
-        temporary,
+        str(temporary),
+        filesystem=_DISK,
         compression=dict.fromkeys(images.column_names, "zstd") | {"crop": "zstd"},
         use_dictionary=["split", "role", "place_id", "utm_zone", "source"],
         write_page_checksum=True,
@@ -365,9 +407,9 @@ def _split_and_role(part: str) -> tuple[str, str]:
     return split, role
 
 
-def _metadata(shard: Shard) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def _metadata(shard: Shard) -> tuple[dict[str, str | int], list[tuple[str, str]]]:
     try:
-        metadata = pq.read_schema(shard.file).metadata
+        metadata = pq.read_schema(str(shard.file), filesystem=_DISK).metadata
         skipped = [(path, why) for path, why in json.loads(metadata[_SKIPPED])]
         return json.loads(metadata[_IDENTITY]), skipped
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -376,7 +418,9 @@ def _metadata(shard: Shard) -> tuple[dict[str, str], list[tuple[str, str]]]:
 
 def _read(shard: Shard, columns: Sequence[str]) -> pa.Table:
     try:
-        table = pq.read_table(shard.file, columns=columns, page_checksum_verification=True)
+        table = pq.read_table(
+            str(shard.file), columns=columns, filesystem=_DISK, page_checksum_verification=True
+        )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(shard) from error
     return table
@@ -388,6 +432,5 @@ def _first_crops(table: pa.Table) -> pa.Table:
 
 def _damaged(shard: Shard) -> UserError:
     return UserError(
-        f"{shard.file}: is damaged; delete this file and give the same jobs/extract.py command "
-        "again to describe its images anew"
+        f"{shard.file}: is damaged; delete this file and {_AGAIN}, which describes its images anew"
     )

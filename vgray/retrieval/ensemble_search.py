@@ -1,30 +1,21 @@
 """Which models make the best ensemble, found on the validation split alone."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from math import log
-from typing import TypeAlias
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgray.errors import UserError
-from vgray.places import require_one_zone
-from vgray.retrieval.comparison import mcnemar
-from vgray.retrieval.ensembles import require_same_images, unit_blocks
+from vgray.retrieval.comparison import describe_p, mcnemar
+from vgray.retrieval.ensemble_nearest import Trial, nearest_of_each
 from vgray.retrieval.ranking import ranking_of
+from vgray.retrieval.same_images import require_same_images
 from vgray.retrieval.sources import Source
+from vgray.retrieval.split_search import labelled_images
 
 WEIGHTS = (0.5, 1.0, 2.0)
-_QUERY_VALUES = 2**27  # 512 MB of the queries' descriptors at once
-_ROWS = 1024  # of the database at once
-_TILE = 512  # queries whose similarities to those rows stay in the cache
-
-Trial: TypeAlias = tuple[str, float]
-"""A candidate and the weight it would have."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +71,8 @@ class Found:
             return f"none of {tried} ensembles is better than the best single model on validation"
         return (
             f"{len(self.members)} members; {self.gain:.1f} points above the best single model on "
-            f"validation (p {self.p_value:.2g}, which takes no account of the {self.num_tried} "
-            "settings compared)"
+            f"validation ({describe_p(self.p_value)}, which takes no account of the "
+            f"{self.num_tried} settings compared)"
         )
 
 
@@ -128,7 +119,7 @@ def search_ensemble(
     rest = {name: source for name, source in candidates.items() if name not in left_out}
     for role in ("queries", "database"):
         require_same_images(list(rest.values()), split, role)
-    queries, database = _images(next(iter(rest.values())), split)
+    queries, database = labelled_images(next(iter(rest.values())), split)
     ordered_weights = sorted(dict.fromkeys(weights), key=lambda weight: abs(log(weight)))
 
     members: list[Trial] = []
@@ -146,7 +137,7 @@ def search_ensemble(
         trials = [(name, w) for name in fitting for w in (ordered_weights if members else [1.0])]
         if not trials:
             break
-        nearest = _nearest_of_each(rest, members, trials, split, threads, progress)
+        nearest = nearest_of_each(rest, members, trials, split, threads, progress)
         away_m = ranking_of(nearest.T, queries, database).away_m.T
         all_hits = away_m <= distance_m
         num_tried += len(trials)
@@ -210,88 +201,5 @@ def _too_large(candidates: Mapping[str, Source], budget: int | None) -> dict[str
     return left_out
 
 
-def _images(source: Source, split: str) -> tuple[pa.Table, pa.Table]:
-    """Return the split's queries and database."""
-    queries, database = (source.images(split, role) for role in ("queries", "database"))
-    for images, role in ((queries, "queries"), (database, "database")):
-        if not images.num_rows:
-            raise UserError(f"the {split} split has no {role}; an ensemble is searched on them")
-        if not np.isfinite(images["east_m"].to_numpy()).any():
-            raise UserError(
-                f"the {role} of the {split} split have no positions; an ensemble is searched by "
-                "recall, so name its members instead"
-            )
-    require_one_zone(pa.concat_tables([queries, database]), split)
-    return queries, database
-
-
 def _percent(hits: NDArray[np.bool_]) -> float:
     return 100 * int(hits.sum()) / len(hits)
-
-
-def _nearest_of_each(
-    sources: Mapping[str, Source],
-    members: Sequence[Trial],
-    trials: Sequence[Trial],
-    split: str,
-    threads: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> NDArray[np.int64]:
-    """Return the most similar database image (T, Q) if each of T trials joined the members."""
-    import torch
-
-    needed = list(dict.fromkeys(name for name, _ in [*members, *trials]))
-    used = [sources[name] for name in needed]
-    at_once = max(_QUERY_VALUES // sum(source.dimension for source in used), _TILE)
-    num_queries, num_database = (
-        used[0].images(split, role).num_rows for role in ("queries", "database")
-    )
-    total = -(-num_queries // at_once) * num_database
-    done = 0
-    found = []
-    with _torch_with(threads):
-        for queries in unit_blocks(used, split, "queries", at_once):
-            tensors = [torch.from_numpy(part) for part in queries]
-            best = np.full((len(trials), len(queries[0])), -np.inf, dtype=np.float32)
-            rows = np.zeros(best.shape, dtype=np.int64)
-            start = 0
-            for database in unit_blocks(used, split, "database", _ROWS):
-                block = {n: torch.from_numpy(x).T for n, x in zip(needed, database, strict=True)}
-                for at in range(0, len(queries[0]), _TILE):
-                    tile = slice(at, at + _TILE)
-                    here = {n: x[tile] for n, x in zip(needed, tensors, strict=True)}
-                    held = torch.zeros(len(here[needed[0]]), len(database[0]))
-                    for name, weight in members:
-                        held.addmm_(here[name], block[name], alpha=weight)
-                    mixed = torch.empty_like(held)
-                    numbered = enumerate(trials)
-                    for name, of_name in groupby(numbered, key=lambda item: item[1][0]):
-                        similarities = here[name] @ block[name]
-                        for trial, (_, weight) in of_name:
-                            torch.add(held, similarities, alpha=weight, out=mixed)
-                            row = mixed.numpy().argmax(axis=1)  # ten times as fast as torch's
-                            value = mixed.numpy()[np.arange(len(row)), row]
-                            better = value > best[trial, tile]
-                            best[trial, tile][better] = value[better]
-                            rows[trial, tile][better] = row[better] + start
-                start += len(database[0])
-                done += len(database[0])
-                if progress is not None:
-                    progress(done, total)
-            found.append(rows)
-    return np.concatenate(found, axis=1)
-
-
-@contextmanager
-def _torch_with(threads: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads, without keeping what gradients would need."""
-    import torch
-
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(before)

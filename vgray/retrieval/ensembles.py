@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
-from os.path import commonprefix
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vgray.errors import UserError
-from vgray.retrieval.descriptors import Described, Descriptors
+from vgray.retrieval.same_images import name_of, require_same_images
 from vgray.retrieval.sources import Source
+from vgray.retrieval.vectors import unit
 
 _ROWS = 1024
 # Up to here a covariance is exact at 32 MB; above, a sample of the database stands for it.
@@ -156,23 +154,6 @@ class AveragedSimilarity(_Joined):
         return [_deviation(source, self.split) for source in self.sources]
 
 
-def unit(described: Described) -> Array:
-    """Return descriptors (N, D) as float32 of length 1; what is all zeros stays so.
-
-    Raises:
-        UserError: they are of queries in crops.
-    """
-    if described.ndim == 3:
-        raise UserError(
-            "queries described by five crops cannot be part of an ensemble; extract them with "
-            "another --query-method, such as resize or central_crop"
-        )
-    scaled = np.array(described, dtype=np.float32)
-    length = np.sqrt(np.einsum("nd,nd->n", scaled, scaled))[:, None]
-    scaled /= np.where(length > 0, length, 1)
-    return scaled
-
-
 def unit_blocks(
     sources: Sequence[Source], split: str, role: str, rows: int
 ) -> Iterator[list[Array]]:
@@ -183,65 +164,12 @@ def unit_blocks(
     """
     streams = [source.blocks(split, role, rows) for source in sources]
     for parts in zip(*streams, strict=True):
-        yield [unit(part) for part in parts]
-
-
-def require_same_images(sources: Sequence[Source], split: str, role: str) -> None:
-    """Refuse sources whose images of a part are not the same.
-
-    The same are those of equal path below the part's common folder, file size and position.
-
-    Raises:
-        UserError: they differ; the message says which folders, and in what.
-    """
-    tables = [source.images(split, role) for source in sources]
-    for (one, images), (other, others) in pairwise(zip(sources, tables, strict=True)):
-        if not _same(images, others):
+        if any(part.ndim == 3 for part in parts):
             raise UserError(
-                f"{name_of(one)} and {name_of(other)} are not of the same {split} {role}: "
-                f"{_difference(one, other, images.num_rows, others.num_rows)}; extract both from "
-                "the same data"
+                "queries described by five crops cannot be part of an ensemble; extract them with "
+                "another --query-method, such as resize or central_crop"
             )
-
-
-def name_of(source: Source) -> str:
-    """Return what to call a source in a message: its folder, where it is one."""
-    if isinstance(source, Descriptors):
-        return str(source.folder)
-    return f"{type(source).__name__} of {source.dimension} dimensions"
-
-
-def _same(one: pa.Table, other: pa.Table) -> bool:
-    if one.num_rows != other.num_rows:
-        return False
-    equal = all(
-        np.array_equal(one[name].to_numpy(), other[name].to_numpy(), equal_nan=True)
-        for name in ("size_bytes", "east_m", "north_m")
-    )
-    return equal and _below(one["path"]).equals(_below(other["path"]))
-
-
-def _below(paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    if not len(paths):
-        return paths
-    # The paths are in order, so what the first and the last begin with all do. They may be
-    # addresses, whose "//" commonpath would shorten.
-    shared = commonprefix([paths[0].as_py(), paths[-1].as_py()])  # noqa: RUF071
-    return pc.utf8_slice_codeunits(paths, shared.rfind("/") + 1)
-
-
-def _difference(one: Source, other: Source, number: int, other_number: int) -> str:
-    if isinstance(one, Descriptors) and isinstance(other, Descriptors):
-        prints = [source.description.fingerprint[:8] for source in (one, other)]
-        if prints[0] != prints[1]:
-            return f"their data sets are {prints[0]} and {prints[1]}"
-        skipped = [len(source.skipped()) for source in (one, other)]
-        if any(skipped):
-            return (
-                f"they skipped {skipped[0]} and {skipped[1]} images that could not be read, and "
-                "not the same ones"
-            )
-    return f"they have {number} and {other_number} images, or different ones"
+        yield [unit(part) for part in parts]
 
 
 def _deviation(source: Source, split: str) -> Callable[[Array], Array]:

@@ -1,20 +1,18 @@
 """Recall of described models on the queries of a split, and of one model against another."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vgray.errors import UserError
 from vgray.retrieval.comparison import Comparison, compare_repeats
 from vgray.retrieval.crops import Crops
-from vgray.retrieval.descriptors import Descriptors, part_name
 from vgray.retrieval.intervals import wilson_interval
-from vgray.retrieval.ranking import Ranking, rank_split
+from vgray.retrieval.ranking import Ranking, ranking_of
 from vgray.retrieval.sources import Source
+from vgray.retrieval.split_search import labelled_images, search_split
 
 NUM_RANKED = 100
 """Images kept of each query's ranking, or the largest N asked for: enough to ask for others."""
@@ -44,8 +42,8 @@ class Evaluation:
     queries: pa.Table
     """(Q rows) with the columns of a folder of descriptors."""
     num_database: int
-    first_paths: tuple[str, ...]
-    """(Q,) the nearest image of each query."""
+    first_paths: tuple[str | None, ...]
+    """(Q,) the nearest image of each query; None where the model had no numbers for the query."""
 
     @property
     def num_queries(self) -> int:
@@ -90,17 +88,18 @@ def evaluate(
         progress: called with how many database images are searched, and of how many.
 
     Raises:
-        UserError: the split has no queries or no database, or its images have no positions.
+        UserError: the split has no queries or no database, its images have no positions, or they
+            lie in several UTM zones.
     """
-    # Of a million images, what is not asked for would be half a gigabyte.
-    database = source.images(split, "database").select(["path", "east_m", "north_m"])
-    queries = source.images(split, "queries")
-    require_positions(database, f"database images of the {split} split")
-    require_positions(queries, f"queries of the {split} split")
+    images = labelled_images(source, split)
     k = max(max_n, NUM_RANKED)
-    ranking = rank_split(source, split, k, crops=crops, threads=threads, progress=progress)
-    first = database["path"].take(pa.array(ranking.ranked[:, 0]))
-    return Evaluation(ranking, queries, database.num_rows, tuple(first.to_pylist()))
+    ranked, _ = search_split(
+        source, split, images, k, crops=crops, threads=threads, progress=progress
+    )
+    first = pa.array(ranked[:, 0], mask=ranked[:, 0] < 0)
+    first_paths = images.database["path"].take(first).to_pylist()
+    ranking = ranking_of(ranked, *images)
+    return Evaluation(ranking, images.queries, images.database.num_rows, tuple(first_paths))
 
 
 def compare(first: Evaluation, second: Evaluation, n: int, distance_m: float) -> Comparison:
@@ -110,76 +109,3 @@ def compare(first: Evaluation, second: Evaluation, n: int, distance_m: float) ->
     """
     hits = (each.ranking.hits(n, distance_m)[None] for each in (first, second))
     return compare_repeats(*hits)
-
-
-def require_positions(images: pa.Table, what: str) -> None:
-    """Refuse images without positions, of which no recall is known.
-
-    Raises:
-        UserError: some have none.
-    """
-    positions = np.column_stack([images[name].to_numpy() for name in ("east_m", "north_m")])
-    known = np.isfinite(positions).all(axis=1)
-    if not known.all():
-        raise UserError(
-            f"{int((~known).sum()):,} of {len(known):,} {what} have no position, such as "
-            f"{images['path'][int(np.argmin(known))].as_py()}; without positions there is no "
-            "recall: --no-labels only retrieves"
-        )
-
-
-def require_same_images(described: Mapping[str, Descriptors], split: str) -> None:
-    """Refuse folders that are not of the same images: their recalls cannot be compared.
-
-    Where the data lies does not matter, so that folders of two machines can be compared.
-
-    Args:
-        described: folders by the names under which they are shown.
-        split: which is compared.
-
-    Raises:
-        UserError: they are of different data, or one skipped images that another described.
-    """
-    (first_name, first), *others = described.items()
-    for name, other in others:
-        if other.description.fingerprint != first.description.fingerprint:
-            raise UserError(
-                f"descriptors of different datasets: {first_name} is of {first.description.data} "
-                f"and {name} of {other.description.data} (their fingerprints differ); evaluate "
-                "them one at a time, or extract both from one dataset"
-            )
-        for role in ("queries", "database"):
-            _require_same_part((first_name, first), (name, other), split, role)
-
-
-def _require_same_part(
-    first: tuple[str, Descriptors], second: tuple[str, Descriptors], split: str, role: str
-) -> None:
-    part = part_name(split, role)
-    tables = [descriptors.images(split, role) for _, descriptors in (first, second)]
-    if all(
-        table.num_rows == descriptors.description.parts[part]
-        for table, (_, descriptors) in zip(tables, (first, second), strict=True)
-    ):
-        return  # nothing was skipped, and the fingerprint says that the data is the same
-    found = [Counter(_keys(table)) for table in tables]
-    if found[0] == found[1]:
-        return
-    missing = [found[1 - which] - found[which] for which in (0, 1)]
-    which = 0 if missing[0] else 1
-    lacking, having = (first, second) if which == 0 else (second, first)
-    example = next(iter(missing[which]))[0]
-    raise UserError(
-        f"{lacking[0]} lacks {missing[which].total():,} of the {part} images "
-        f"that {having[0]} has, such as {example}: they could not be read then (skipped.csv in "
-        f"{lacking[1].folder}); make them readable and extract {lacking[0]} anew, or evaluate the "
-        "two one at a time"
-    )
-
-
-def _keys(images: pa.Table) -> Sequence[tuple[str, float, float]]:
-    """Return what identifies an image wherever its data set lies."""
-    names = ["/".join(path.rsplit("/", 2)[-2:]) for path in images["path"].to_pylist()]
-    return list(
-        zip(names, images["east_m"].to_pylist(), images["north_m"].to_pylist(), strict=True)
-    )

@@ -1,131 +1,24 @@
-"""An evaluation on disk: ``recall.json``, ``queries.parquet``, and ``ranked.parquet``.
+"""An evaluation on disk: a folder with ``recall.json`` and ``queries.parquet``.
 
-``recall.json`` holds the protocol, recall@N with intervals, curves of recall over the distance,
-slices and comparisons. ``queries.parquet`` has a row for each model and query, from which other
-questions can be answered. Where images have no positions there is ``ranked.parquet`` alone.
+Where images have no positions there is ``ranked.parquet`` alone.
 """
 
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vgray.errors import UserError
-from vgray.provenance import versions
-from vgray.retrieval.crops import Crops
-from vgray.retrieval.descriptors import Descriptors
-from vgray.retrieval.evaluation import CURVE_M, Evaluation, compare
-from vgray.retrieval.slices import Slicing
+from vgray.retrieval.writable import flush
 
 RECALL, QUERIES, RANKED = "recall.json", "queries.parquet", "ranked.parquet"
-_OWN = {RECALL, QUERIES, RANKED}
-_DESCRIBING = (
-    "path", "place_id", "east_m", "north_m", "utm_zone", "heading_deg", "taken_at", "source",
-    "brightness", "height_px", "width_px",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A model and how it did."""
-
-    name: str
-    descriptors: Descriptors
-    dimension: int
-    """Of what was searched: after a PCA, if there was one."""
-    pca: Mapping[str, Any] | None
-    """What the PCA is and was fitted on."""
-    evaluation: Evaluation
-
-
-def summarise(
-    models: Sequence[Evaluated],
-    split: str,
-    *,
-    recall_at: Sequence[int],
-    distance_m: float,
-    slicings: Sequence[Slicing] = (),
-    crops: Crops = "mean",
-    command: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Return what ``recall.json`` says, as JSON values.
-
-    Args:
-        models: all of the same queries; the first is what the others are compared with.
-        split: of the data.
-        recall_at: the values of N.
-        distance_m: within which an image is a positive.
-        slicings: of the queries.
-        crops: how queries in five crops were ranked.
-        command: the command line.
-    """
-    first = models[0]
-    description, evaluation = first.descriptors.description, first.evaluation
-    num_given = sum(description.parts[f"{split}-{role}"] for role in ("database", "queries"))
-    return {
-        "format": 1,
-        "data": {
-            "uri": description.data,
-            "fingerprint": description.fingerprint,
-            "split": split,
-            "num_database": evaluation.num_database,
-            "num_queries": evaluation.num_queries,
-            "num_without_positive": evaluation.ranking.num_without_positive(distance_m),
-            "num_skipped": num_given - evaluation.num_database - evaluation.num_queries,
-        },
-        "distance_m": distance_m,
-        "recall_at": list(recall_at),
-        "num_ranked": evaluation.ranking.ranked.shape[1],
-        "models": [_model(each, recall_at, distance_m, slicings, crops) for each in models],
-        "slicings": [{"by": slicing.by, "how": slicing.how} for slicing in slicings],
-        "comparisons": [
-            _comparison(each, first, n, distance_m) for each in models[1:] for n in recall_at
-        ],
-        "versions": versions(),
-        "command": list(command),
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-
-
-def query_table(
-    models: Sequence[Evaluated], distance_m: float, slicings: Sequence[Slicing] = ()
-) -> pa.Table:
-    """Return the rows of ``queries.parquet``: those of the first model, then those of the next.
-
-    ``rank`` counts from 1 and is null where no positive is among the ranked images; ``nearest_m``
-    is the distance to the closest database image of all and ``first_m`` that to the image ranked
-    first, whose path is ``first_path``. A slicing is a column, such as ``slice_brightness``.
-    """
-    tables = []
-    for each in models:
-        evaluation = each.evaluation
-        table = evaluation.queries.select(_DESCRIBING)
-        ranks = evaluation.ranking.ranks(distance_m)
-        columns = {
-            "nearest_m": pa.array(evaluation.ranking.nearest_m),
-            "rank": pa.array(ranks + 1, pa.int64(), mask=ranks < 0),
-            "first_path": pa.array(evaluation.first_paths, pa.string()),
-            "first_m": pa.array(evaluation.ranking.away_m[:, 0]),
-        }
-        for slicing in slicings:
-            columns[f"slice_{slicing.by}"] = pa.array(slicing.label_of(), pa.string())
-        for name, column in columns.items():
-            table = table.append_column(name, column)
-        tables.append(with_model(table, each.name))
-    return pa.concat_tables(tables)
-
-
-def with_model(table: pa.Table, name: str) -> pa.Table:
-    """Return a table with the name of the model it is of as the first column."""
-    return table.add_column(0, "model", pa.array([name] * table.num_rows, pa.string()))
+_TEMPORARY = ".tmp-"
+"""Begins the names of files that are not complete."""
 
 
 def require_writable(folder: Path) -> None:
@@ -136,121 +29,70 @@ def require_writable(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}: is a file; choose another folder")
-    others = [] if not folder.exists() else sorted({each.name for each in folder.iterdir()} - _OWN)
+    names = sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+    others = [
+        name
+        for name in names
+        if name not in (RECALL, QUERIES, RANKED) and not name.startswith(_TEMPORARY)
+    ]
     if others:
         raise UserError(
             f"--out {folder}: holds something else than an evaluation, such as {others[0]}; choose "
             "a new folder"
         )
-    above = folder.absolute().parent
+    above = folder
     while not above.exists():
         above = above.parent
-    if not os.access(above, os.W_OK):
+    if not (above.is_dir() and os.access(above, os.W_OK)):
         raise UserError(f"--out {folder}: {above} cannot be written to; choose another folder")
 
 
 def write_files(
     folder: Path, summary: Mapping[str, Any] | None, tables: Mapping[str, pa.Table]
 ) -> None:
-    """Write an evaluation's folder, whole or not at all; an earlier one there is replaced.
+    """Write an evaluation's folder; an earlier one there is replaced.
+
+    All files are on disk under other names before the first of an earlier evaluation goes, and
+    ``recall.json`` goes first and comes last: where it is, what it says is of the tables beside it,
+    whatever ends the process.
 
     Args:
-        folder: where.
+        folder: where; an absolute path.
         summary: what ``recall.json`` is to say; no such file if it is None.
         tables: file name -> rows.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    temporary = folder.with_name(f".evaluation-{folder.name}-{os.getpid()}")
+    is_new = not folder.exists()
+    temporary = {name: folder / f"{_TEMPORARY}{os.getpid()}-{name}" for name in (RECALL, *tables)}
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_temporary(folder)
+        for name, table in tables.items():
+            pq.write_table(table, temporary[name], compression="zstd")
         if summary is not None:
             text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
-            (temporary / RECALL).write_text(text, "utf-8")
-        for name, table in tables.items():
-            pq.write_table(table, temporary / name, compression="zstd")
-        for file in temporary.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        _put_in_place(temporary, folder)
+            temporary[RECALL].write_text(text, "utf-8")
+        written = [*tables, *([] if summary is None else [RECALL])]
+        for name in written:
+            flush(temporary[name])
+        for name in (RECALL, QUERIES, RANKED):
+            (folder / name).unlink(missing_ok=True)
+        for name in written:
+            temporary[name].rename(folder / name)
+        flush(folder)
     except OSError as error:
+        with suppress(OSError):
+            _remove_temporary(folder)
+            if is_new:
+                folder.rmdir()
         raise UserError(
             f"--out {folder}: cannot be written ({error.strerror or error}); make room or choose "
-            "another folder; nothing was changed"
+            "another folder"
         ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    old = folder.with_name(f".evaluation-old-{folder.name}-{os.getpid()}")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _model(
-    each: Evaluated,
-    recall_at: Sequence[int],
-    distance_m: float,
-    slicings: Sequence[Slicing],
-    crops: Crops,
-) -> dict[str, Any]:
-    description, evaluation = each.descriptors.description, each.evaluation
-    curve = np.round(evaluation.ranking.curve(recall_at, CURVE_M), 4).tolist()
-    return {
-        "name": each.name,
-        "descriptors": str(each.descriptors.folder),
-        "model": description.model,
-        "model_hash": description.model_hash,
-        "dimension": each.dimension,
-        "pca": dict(each.pca) if each.pca else None,
-        "image_size_px": list(description.recipe["image_size"]),
-        "query_method": description.query_method,
-        "crops": crops if description.query_method == "five_crops" else None,
-        "dtype": description.dtype,
-        "extraction": {
-            "versions": dict(description.versions or {}),
-            "command": list(description.command or []),
-            "created": description.created,
-        },
-        "recall": [asdict(evaluation.recall(n, distance_m)) for n in recall_at],
-        "curve": {
-            "distances_m": list(CURVE_M),
-            "recall": {str(n): row for n, row in zip(recall_at, curve, strict=True)},
-        },
-        "slices": [
-            {
-                "by": slicing.by,
-                "slice": label,
-                "num_queries": int(slicing.of(label).sum()),
-                "recall": [
-                    asdict(evaluation.recall(n, distance_m, slicing.of(label))) for n in recall_at
-                ],
-            }
-            for slicing in slicings
-            for label in slicing.labels
-        ],
-    }
-
-
-def _comparison(each: Evaluated, first: Evaluated, n: int, distance_m: float) -> dict[str, Any]:
-    found = compare(each.evaluation, first.evaluation, n, distance_m)
-    return {
-        "model": each.name,
-        "than": first.name,
-        "n": n,
-        "points": found.difference,
-        "low": found.low,
-        "high": found.high,
-        "p_value": found.p_value,
-        "certain": found.is_certain,
-    }
+def _remove_temporary(folder: Path) -> None:
+    for leftover in folder.glob(f"{_TEMPORARY}*"):
+        leftover.unlink()

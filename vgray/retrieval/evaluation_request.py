@@ -5,14 +5,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from vgray.errors import UserError
+from vgray.retrieval.crops import Crops
 from vgray.retrieval.descriptors import Descriptors, part_name
 from vgray.retrieval.pca import MAX_IMAGES, Projected, fit_pca
+from vgray.retrieval.slices import Slicing, slice_queries
 from vgray.retrieval.sources import Source
 
+MAX_DISTANCE_M = 100_000
+"""As in a recipe."""
 ROLES = ("database", "queries")
 SPLITS = ("test", "val")
 """Which split is evaluated unless asked for another: the first of these that is there."""
+_SLICES = ("brightness", "year", "heading", "folder", "source")
+
+
+def absolute(folder: Path) -> Path:
+    """Return a folder as the file system knows it, ``~`` and ``..`` resolved."""
+    folder = folder.expanduser().absolute()
+    return folder.resolve() if ".." in folder.parts else folder
 
 
 def open_folders(folders: Sequence[Path]) -> dict[str, Descriptors]:
@@ -21,19 +34,16 @@ def open_folders(folders: Sequence[Path]) -> dict[str, Descriptors]:
     Raises:
         UserError: one is none, or is named twice.
     """
-    absolute = [folder.expanduser().absolute() for folder in folders]
-    for folder in absolute:
-        if absolute.count(folder) > 1:
+    opened = [absolute(folder) for folder in folders]
+    real = [folder.resolve() for folder in opened]
+    for folder, same in zip(folders, real, strict=True):
+        if real.count(same) > 1:
             raise UserError(f"--descriptors {folder}: given twice; give each folder once")
-    found = [Descriptors(folder.expanduser()) for folder in folders]
-    parts = [folder.parts for folder in absolute]
+    parts = [folder.parts for folder in opened]
     length = 1
     while len({each[-length:] for each in parts}) < len(parts):
         length += 1
-    return {
-        "/".join(each[-length:]): descriptors
-        for each, descriptors in zip(parts, found, strict=True)
-    }
+    return {"/".join(folder.parts[-length:]): Descriptors(folder) for folder in opened}
 
 
 def choose_split(described: Mapping[str, Descriptors], asked: str | None) -> str:
@@ -88,15 +98,86 @@ def settle_distance(described: Mapping[str, Descriptors], asked: float | None) -
     """Return within how many metres an image is a positive: as asked, else as the recipes have it.
 
     Raises:
-        UserError: the recipes do not agree.
+        UserError: the recipes do not agree, or it is not within what a recipe may have.
     """
-    if asked is not None:
-        return asked
-    found = {name: each.description.distance_m for name, each in described.items()}
+    if asked is None:
+        return float(_agreed(described, "distance_m", "--distance"))
+    if not 0 < asked <= MAX_DISTANCE_M:
+        raise UserError(
+            f"--distance {asked:g}: expected metres above 0, at most {MAX_DISTANCE_M:,}"
+        )
+    return asked
+
+
+def divide(
+    described: Mapping[str, Descriptors],
+    queries: pa.Table,
+    slices: Sequence[str],
+    night_below: float | None,
+) -> list[Slicing]:
+    """Divide queries into slices.
+
+    Args:
+        described: whose recipes may say below which brightness it is night.
+        queries: with the columns of a folder of descriptors.
+        slices: what to go by; brightness is the only one that ``night_below`` matters to.
+        night_below: as asked for.
+
+    Raises:
+        UserError: one is named twice or not known, the recipes do not agree, or ``night_below`` is
+            no brightness.
+    """
+    for by in slices:
+        if slices.count(by) > 1:
+            raise UserError(f"--slice {by}: given twice; give each slice once")
+    if night_below is not None and "brightness" not in slices:
+        raise UserError("--night-below: only divides --slice brightness; give that too")
+    if night_below is not None and not 0 <= night_below <= 255:
+        raise UserError(f"--night-below {night_below:g}: expected a mean brightness, 0 to 255")
+    if night_below is None and "brightness" in slices:
+        night_below = _agreed(described, "night_below", "--night-below")
+    return [slice_queries(queries, by, night_below=night_below) for by in slices]
+
+
+def _agreed(described: Mapping[str, Descriptors], setting: str, option: str) -> Any:
+    found = {
+        name: each.description.recipe["evaluation"].get(setting) for name, each in described.items()
+    }
     if len(set(found.values())) > 1:
-        each = ", ".join(f"{name} {distance_m:g} m" for name, distance_m in found.items())
-        raise UserError(f"the models' recipes differ in the distance ({each}); give --distance")
+        each = ", ".join(f"{name} {value}" for name, value in found.items())
+        raise UserError(
+            f"the models' recipes differ in evaluation.{setting} ({each}); give {option}"
+        )
     return next(iter(found.values()))
+
+
+def settle_crops(described: Mapping[str, Descriptors], asked: Crops | None) -> Crops:
+    """Return how queries in crops are ranked.
+
+    Raises:
+        UserError: it was asked for, but no queries are in crops.
+    """
+    methods = {each.description.query_method for each in described.values()}
+    if asked is not None and "five_crops" not in methods:
+        raise UserError(
+            f"--crops {asked}: the queries were not described in crops but by "
+            f"{', '.join(sorted(methods))}; leave it out, or extract with --query-method five_crops"
+        )
+    return asked or "mean"
+
+
+def default_folder(described: Mapping[str, Descriptors], options: Sequence[object]) -> Path:
+    """Return a folder of the first descriptors that is named by what is done to which.
+
+    Args:
+        described: all that are evaluated.
+        options: what makes other numbers of the same descriptors, such as ``pca256``; those that
+            were not given (None) do not count.
+    """
+    (_, first), *others = described.items()
+    with_others = ["with", *(name for name, _ in others)] if others else []
+    words = [str(each) for each in (*options, *with_others) if each is not None]
+    return first.folder / "-".join(words).replace("/", "_")
 
 
 def reduced(
@@ -105,6 +186,7 @@ def reduced(
     *,
     whiten: bool = False,
     fitted_on: Sequence[Descriptors] = (),
+    threads: int | None = None,
 ) -> tuple[Source, dict[str, Any] | None]:
     """Return descriptors after a PCA that is fitted on a training split, and what that is.
 
@@ -113,6 +195,7 @@ def reduced(
         dimension: to how many; None leaves it as it is.
         whiten: whether all directions are made equally long.
         fitted_on: folders among which one is of the same model; without any, the same folder.
+        threads: how many threads faiss uses; all cores unless given.
 
     Raises:
         UserError: there is no training split of this model, or it is too small.
@@ -136,7 +219,7 @@ def reduced(
             f"--pca {dimension}: {source.folder} has no training images, on which a PCA is "
             f"fitted; extract some: {_extract_train(source)}"
         )
-    projection = fit_pca(source, "train", dimension, whiten=whiten)
+    projection = fit_pca(source, "train", dimension, whiten=whiten, threads=threads)
     what = {
         "whiten": whiten,
         "fitted_on": str(source.folder),
@@ -146,17 +229,28 @@ def reduced(
     return Projected(descriptors, projection), what
 
 
-def next_command(described: Mapping[str, Descriptors], slices: Sequence[str]) -> str:
-    """Return a command that says more: the report of the models' runs, or parts of the queries."""
+def next_command(
+    command: Sequence[str],
+    described: Mapping[str, Descriptors],
+    queries: pa.Table,
+    slices: Sequence[str],
+) -> str:
+    """Return a command that says more: the report of the models, or parts of the queries.
+
+    Args:
+        command: the evaluation's own, which is repeated with all its options.
+        described: what was evaluated.
+        queries: of it.
+        slices: into which the queries were divided.
+    """
     descriptions = [each.description for each in described.values()]
     runs = [_run_of(Path(each.model)) for each in descriptions]
-    if all(runs):
-        command = ["python", "jobs/report.py", "--runs", *dict.fromkeys(map(str, runs))]
-        return shlex.join([*command, "--test", descriptions[0].data])
-    more = next((by for by in ("brightness", "year", "heading") if by not in slices), "source")
-    folders = [str(each.folder) for each in described.values()]
-    command = ["python", "jobs/evaluate.py", "--descriptors", *folders]
-    return shlex.join([*command, "--slice", more])
+    new = (by for by in _SLICES if by not in slices and len(slice_queries(queries, by).labels) > 1)
+    if not all(runs) and (more := next(new, None)):
+        return shlex.join(["python", *command, "--slice", more])
+    models = [str(run or each.model) for run, each in zip(runs, descriptions, strict=True)]
+    report = ["python", "jobs/report.py", "--runs", *dict.fromkeys(models)]
+    return shlex.join([*report, "--test", descriptions[0].data])
 
 
 def _run_of(checkpoint: Path) -> Path | None:

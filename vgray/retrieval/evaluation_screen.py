@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vgray.console import say
+from vgray.retrieval.comparison import describe_p
 from vgray.retrieval.evaluation import CURVE_M
 
 SHOWN_DISTANCES_M = (5, 10, 25, 50, 100)
@@ -39,7 +40,7 @@ def show_evaluation(summary: Mapping[str, Any], console: Console) -> None:
 def compared(comparison: Mapping[str, Any]) -> str:
     """Return in a sentence whether one model is better than another."""
     one, other, points = comparison["model"], comparison["than"], comparison["points"]
-    p = f"p {comparison['p_value']:.2g}" if comparison["p_value"] >= 0.001 else "p < 0.001"
+    p = describe_p(comparison["p_value"])
     low, high = comparison["low"], comparison["high"]
     at = f"recall@{comparison['n']}"
     if not comparison["certain"]:

@@ -13,6 +13,7 @@ from vgray.retrieval.descriptors import Described, UnknownPartError
 from vgray.retrieval.library import faiss_with
 from vgray.retrieval.search import rows_of_a_block
 from vgray.retrieval.sources import Source
+from vgray.retrieval.vectors import unit
 
 MAX_IMAGES = 16_384
 _ROLES = ("train", "database", "queries")
@@ -36,10 +37,7 @@ class Projection:
 
     def __call__(self, descriptors: Described) -> NDArray[np.float32]:
         """Project descriptors (..., D) -> (..., d)."""
-        projected = descriptors.astype(np.float32, copy=False) @ self.matrix.T + self.bias
-        length = np.linalg.norm(projected, axis=-1, keepdims=True)
-        unit: NDArray[np.float32] = np.divide(projected, length, where=length > 0, out=projected)
-        return unit
+        return unit(descriptors.astype(np.float32, copy=False) @ self.matrix.T + self.bias)
 
 
 class Projected:
@@ -78,6 +76,7 @@ def fit_pca(
     *,
     whiten: bool = False,
     max_images: int = MAX_IMAGES,
+    threads: int | None = None,
 ) -> Projection:
     """Find the principal components of a split's descriptors (faiss).
 
@@ -91,6 +90,7 @@ def fit_pca(
         dimension: how many components to keep.
         whiten: whether to give each the same variance.
         max_images: how many images to fit on at most.
+        threads: how many threads faiss uses; all cores unless given.
 
     Raises:
         UserError: the images allow fewer components, or nothing of the split is described.
@@ -98,7 +98,7 @@ def fit_pca(
     described = _sample(source, split, max_images)
     possible = min(source.dimension, len(described) - 1)
     if 1 <= dimension <= possible:
-        with faiss_with(None) as faiss:
+        with faiss_with(threads) as faiss:
             pca = faiss.PCAMatrix(source.dimension, dimension, -0.5 if whiten else 0.0)
             pca.max_points_per_d = len(described)  # no random choice of its own
             # faiss adds up its mean one by one in float32, which thousands of images blur.

@@ -4,7 +4,7 @@ The distances are kept, not a yes or no, so one search answers recall@N for ever
 distance.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from vgray.errors import UserError
-from vgray.places import require_one_zone
-from vgray.retrieval.crops import Crops, rank_crops
-from vgray.retrieval.descriptors import Described
-from vgray.retrieval.search import nearest_in_blocks, rows_of_a_block
+from vgray.retrieval.crops import Crops
 from vgray.retrieval.sources import Source
+from vgray.retrieval.split_search import labelled_images, positions_of, search_split
 
 _QUERIES = 1024  # at once, so that what is computed on the way stays small
 
@@ -111,28 +108,15 @@ def rank_split(
         progress: called with how many database images are searched, and of how many.
 
     Raises:
-        UserError: there are no queries or no database images, they lie in several UTM zones, or
-            the descriptors are missing or damaged.
+        UserError: there are no queries or no database images, some have no position, they lie in
+            several UTM zones, or the descriptors are missing or damaged.
         ValueError: ``k`` is less than 1.
     """
-    database, queries = source.images(split, "database"), source.images(split, "queries")
-    for images, role in ((database, "database images"), (queries, "queries")):
-        if not images.num_rows:
-            raise UserError(
-                f"the {split} split has no {role} that could be read, so there is nothing to "
-                "retrieve; see skipped.csv beside the descriptors, or name another split"
-            )
-    require_one_zone(pa.concat_tables([database, queries]), split)
-    described = source.load(split, "queries")
-    blocks = source.blocks(split, "database", rows_of_a_block(source.dimension))
-    if progress is not None:
-        blocks = _told(blocks, database.num_rows, progress)
-    k = min(k, database.num_rows)
-    if described.ndim == 3:
-        ranked = rank_crops(blocks, described, k, crops, threads=threads)
-    else:
-        ranked = nearest_in_blocks(blocks, described, k, threads=threads)[0]
-    return ranking_of(ranked, queries, database)
+    images = labelled_images(source, split)
+    ranked, _ = search_split(
+        source, split, images, k, crops=crops, threads=threads, progress=progress
+    )
+    return ranking_of(ranked, *images)
 
 
 def ranking_of(ranked: NDArray[np.int64], queries: pa.Table, database: pa.Table) -> Ranking:
@@ -148,7 +132,7 @@ def ranking_of(ranked: NDArray[np.int64], queries: pa.Table, database: pa.Table)
     """
     if ranked.ndim != 2 or len(ranked) != queries.num_rows:
         raise ValueError(f"expected ({queries.num_rows}, K), found {ranked.shape}")
-    at_m, database_m = _positions(queries), _positions(database)
+    at_m, database_m = positions_of(queries), positions_of(database)
     away_m = np.full(ranked.shape, np.inf)
     if len(database_m):
         for start in range(0, len(ranked), _QUERIES):
@@ -157,21 +141,6 @@ def ranking_of(ranked: NDArray[np.int64], queries: pa.Table, database: pa.Table)
             away_m[start : start + _QUERIES] = np.where(rows < 0, np.inf, metres)
     whole = ranked.shape[1] >= database.num_rows
     return Ranking(ranked, away_m, _nearest_m(at_m, database_m), whole)
-
-
-def _told(
-    blocks: Iterator[Described], total: int, progress: Callable[[int, int], None]
-) -> Iterator[Described]:
-    done = 0
-    for block in blocks:
-        yield block
-        # Asked for the next one, so this one is searched.
-        done += len(block)
-        progress(done, total)
-
-
-def _positions(images: pa.Table) -> NDArray[np.float64]:
-    return np.stack([images[name].to_numpy() for name in ("east_m", "north_m")], axis=1)
 
 
 def _metres(database_m: NDArray[np.float64], queries_m: NDArray[np.float64]) -> NDArray[np.float64]:

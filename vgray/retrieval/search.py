@@ -5,6 +5,9 @@ in the database a descriptor stands. So their distances are computed anew, each 
 (3 % of the time): two equal descriptors are then equally far, ties go by the order of the
 database, and the result is the same whatever blocks the database comes in. Inner products would
 round as much, and rank otherwise where descriptors are not of the very same length, as in float16.
+
+Candidates are looked for among descriptors less their mean, which leaves the distances as they are:
+those of a model to which all images look alike would differ in nothing but those last bits.
 """
 
 from collections.abc import Iterable
@@ -14,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgray.retrieval.library import faiss_with
+from vgray.retrieval.vectors import mean_of_finite
 
 _BLOCK_VALUES = 2**25  # 128 MiB as float32: large enough that merging the blocks takes no time
 _PAIRS = 2**22  # measured at once where everything has to be measured
@@ -110,7 +114,9 @@ class _Search:
         self._k = k
         self._best = np.full((len(queries), k), _NONE, dtype=np.uint64)
         self._num_rows = 0
-        self._longest = _squared_length(queries)
+        self._origin: NDArray[np.float32] | None = None
+        self._centred = queries
+        self._longest = 0.0
         self._slack = 0.0
         self._gpu = faiss.StandardGpuResources() if faiss.get_num_gpus() else None
 
@@ -132,18 +138,23 @@ class _Search:
         self, block: NDArray[np.float32], wanted: int
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Return the new best, but the old where (Q,) rows not found might belong to the best."""
+        if self._origin is None:
+            self._origin = mean_of_finite(block)
+            self._centred = self._queries - self._origin
+            self._longest = _squared_length(self._centred)
+        centred = block - self._origin
         # How far the matrix product may be off is measured below, but never on every pair.
-        longest = self._longest + _squared_length(block)
+        longest = self._longest + _squared_length(centred)
         rounding = float(np.finfo(np.float32).eps) * np.sqrt(block.shape[1]) * longest
         self._slack = max(self._slack, rounding)
-        roughly, rows = self._candidates(block, wanted)
+        roughly, rows = self._candidates(centred, wanted)
         worst = _distances(self._best[:, -1])
         promising = (rows >= 0) & (roughly <= worst[:, None] + self._slack)
         query, column = np.nonzero(promising)
         found = rows[query, column]
         exact = self._measure(block, query, found)
-        if len(exact):
-            self._slack = max(self._slack, 4 * float(np.abs(exact - roughly[promising]).max()))
+        off = np.abs(exact - roughly[promising])
+        self._slack = max(self._slack, 4 * float(off[np.isfinite(off)].max(initial=0)))
         keys = np.full(rows.shape, _NONE, dtype=np.uint64)
         keys[query, column] = self._keys(exact, found)
         merged = self._merged(slice(None), keys)
@@ -157,9 +168,9 @@ class _Search:
         self, block: NDArray[np.float32], wanted: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         if self._gpu is not None and wanted <= _GPU_MOST:
-            found = self._faiss.knn_gpu(self._gpu, self._queries, block, wanted)
+            found = self._faiss.knn_gpu(self._gpu, self._centred, block, wanted)
         else:
-            found = self._faiss.knn(self._queries, block, wanted)
+            found = self._faiss.knn(self._centred, block, wanted)
         roughly: NDArray[np.float32] = found[0]
         rows: NDArray[np.int64] = found[1]
         return roughly, rows
@@ -214,5 +225,6 @@ def _distances(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
 
 
 def _squared_length(x: NDArray[np.float32]) -> float:
-    """Return that of the longest row."""
-    return float(np.einsum("ij,ij->i", x, x).max(initial=0.0))
+    """Return that of the longest row of finite length."""
+    lengths = np.einsum("ij,ij->i", x, x)
+    return float(lengths[np.isfinite(lengths)].max(initial=0.0))

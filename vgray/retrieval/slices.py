@@ -17,8 +17,11 @@ SECTORS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 OTHER, UNKNOWN = "other", "unknown"
 MAX_VALUES = 20
 _LEVELS = 256
+DARK = 64
+"""Mean brightness, of 255: above that of photos by night (13 to 43 in San Francisco)."""
 # Cut in two, one group too has a separation: 2.65 if it is normal, 3.46 if it is even.
 _ONE_GROUP = 4.0
+_LEAST_QUERIES, _LEAST_SHARE = 5, 0.02  # fewer are outliers, not a time of day
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,10 @@ def slice_queries(images: pa.Table, by: str, *, night_below: float | None = None
     Args:
         images: (Q rows) the queries, with the columns of a folder of descriptors.
         by: what to go by.
-        night_below: brightness, 0 to 255, below which a query is of the night; by Otsu's method
-            from the queries unless given.
+        night_below: brightness, 0 to 255, below which a query is of the night. Unless given, the
+            threshold is by Otsu's method from the queries, and the slices are called night and day
+            only if one group's mean is below ``DARK`` and the other's is not, each has 5 queries
+            and 2 %, and they are more than 4 standard deviations apart; else darker and brighter.
 
     Raises:
         UserError: there is no such column.
@@ -118,20 +123,32 @@ def separation(values: NDArray[np.floating], threshold: float) -> float:
 
 
 def _night_and_day(values: NDArray[np.float32], night_below: float | None) -> Slicing:
-    threshold, names, how = night_below, ("night", "day"), "as asked for"
+    threshold, names, how = night_below, ("night", "day"), "as it was set"
     if threshold is None:
         threshold, how = otsu_threshold(values), "by Otsu's method"
-        apart = separation(values, threshold)
-        how += f", with the groups {apart:.1f} standard deviations apart"
-        if apart <= _ONE_GROUP:
+        if doubt := _why_not_night(values, threshold):
             names = ("darker", "brighter")
-            how += ", no more than halves of one group: not night and day"
+            how += f"; {doubt}: not night and day"
     dark = values < threshold
     text = (
         f"{names[0]}: mean brightness below {threshold:.1f} of 255 ({100 * dark.mean():.0f} % of "
         f"the queries), {how}"
     )
     return _slicing("brightness", names, np.where(dark, 0, 1), text)
+
+
+def _why_not_night(values: NDArray[np.float32], threshold: float) -> str | None:
+    """Return why the queries below a threshold are not those of the night, if they are not."""
+    low, high = values[values < threshold], values[values >= threshold]
+    least = max(_LEAST_QUERIES, _LEAST_SHARE * len(values))
+    if min(len(low), len(high)) < least:
+        return f"one group has {min(len(low), len(high)):,} of the {len(values):,} queries"
+    if not low.mean() < DARK <= high.mean():
+        return f"the groups' means are {low.mean():.0f} and {high.mean():.0f}"
+    apart = separation(values, threshold)
+    if apart <= _ONE_GROUP:
+        return f"only {apart:.1f} standard deviations apart, as halves of one group"
+    return None
 
 
 def _by_year(images: pa.Table) -> Slicing:

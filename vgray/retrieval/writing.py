@@ -8,7 +8,7 @@ extraction; the next one goes on with the shards that are missing.
 import errno
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -147,8 +147,10 @@ class Writer:
             reasons: of the rows that could not be read, why.
 
         Raises:
-            UserError: the disk is full, or the folder cannot be written.
+            UserError: the disk is full, the folder cannot be written, or a descriptor is not all of
+                finite numbers.
         """
+        self._require_numbers(part, rows, descriptors, reasons)
         size = self.description.shard_rows
         for index in np.unique(rows // size):
             shard = self._shards[part][index]
@@ -170,6 +172,17 @@ class Writer:
             )
             if held.is_there.all():
                 self._finish(held)
+
+    def _require_numbers(
+        self, part: str, rows: NDArray[np.integer], descriptors: Described, reasons: Container[int]
+    ) -> None:
+        finite = np.isfinite(descriptors.reshape(len(rows), -1)).all(axis=1)
+        for row in rows[~finite].tolist():
+            if row not in reasons:
+                raise UserError(
+                    f"{self._images[part]['path'][row].as_py()}: the model gives no numbers for it "
+                    "(NaN or infinity), so its training went astray; choose another checkpoint"
+                )
 
     def _finish(self, held: "_OpenShard") -> None:
         shard = held.shard
