@@ -14,6 +14,7 @@ from vgray.retrieval.descriptors import (
     IMAGE_SCHEMA,
     Description,
     Descriptors,
+    Extraction,
     shards,
     write_table,
 )
@@ -47,8 +48,9 @@ def write_descriptors(
             "model": "runs/made/best", "model_hash": model_hash, "recipe": Recipe().to_dict(),
             "dimension": dimension, "data": "city", "fingerprint": fingerprint,
             "parts": {part: len(described) for part, described in parts.items()},
-            "query_method": "resize", "dtype": dtype, "shard_rows": shard_rows,
-            "versions": {}, "command": ["made"], "created": "2024-01-01T00:00:00+00:00",
+            "query_method": "resize", "dtype": dtype, "decoder_version": 1,
+            "shard_rows": shard_rows,
+            "extractions": (Extraction(["made"], {}, "2024-01-01T00:00:00+00:00"),),
         }
         | more
     )  # fmt: skip

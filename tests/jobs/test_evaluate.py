@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -62,7 +63,9 @@ def call(*arguments: object) -> tuple[int, str, str]:
     job = runpy.run_path(str(JOB))
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(job["evaluate"])
-    done = CliRunner().invoke(app, spread_values([str(each) for each in arguments], job["SEVERAL"]))
+    words = [str(each) for each in arguments]
+    with patch.object(sys, "argv", ["jobs/evaluate.py", *words]):
+        done = CliRunner().invoke(app, spread_values(words, job["SEVERAL"]))
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.stdout, done.stderr
@@ -105,7 +108,7 @@ def test_the_screen_says_what_the_file_says(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     said = evaluated(clear, blurred, "--slice", "brightness", "--recall-at", "1,5")
-    summary = json.loads((clear / "recall" / "recall.json").read_text())
+    summary = json.loads((clear / "recall-with-blurred" / "recall.json").read_text())
     words = " ".join(said.split())
     checked = 0
     for model in summary["models"]:
@@ -117,7 +120,7 @@ def test_the_screen_says_what_the_file_says(
             checked += 1
         curve = model["curve"]["recall"]["1"]
         row = " ".join(f"{curve[distance_m - 1]:.1f}" for distance_m in (5, 10, 25, 50, 100))
-        assert f"@1 {model['name']} {row}" in words
+        assert f"{model['name']} {row}" in words
     assert checked == 2 * (2 + 2)
     assert max(map(len, said.splitlines()[3:10])) <= width
 
@@ -129,8 +132,8 @@ def test_json_is_the_file(clear: Path) -> None:
 
 def test_a_row_for_each_query(clear: Path) -> None:
     evaluated(clear, "--distance", 10, "--recall-at", "1,3")
-    table = pq.read_table(clear / "recall" / "queries.parquet")
-    summary = json.loads((clear / "recall" / "recall.json").read_text())
+    table = pq.read_table(clear / "recall-10m" / "queries.parquet")
+    summary = json.loads((clear / "recall-10m" / "recall.json").read_text())
     assert table.num_rows == NUM_QUERIES and summary["distance_m"] == 10
     ranks = table["rank"].to_pylist()
     for recall in summary["models"][0]["recall"]:
@@ -149,21 +152,32 @@ def test_again_replaces_it_whole(clear: Path) -> None:
     assert not list(clear.glob(".*"))
 
 
-def test_the_next_command_is_one_that_runs(clear: Path) -> None:
-    last = evaluated(clear, "--slice", "brightness").splitlines()[-1]
+def test_the_next_command_asks_more_of_the_same(clear: Path) -> None:
+    options = ["--slice", "brightness", "--recall-at", 3, "--distance", 10, "--pca", 4]
+    last = evaluated(clear, *options).splitlines()[-1]
     words = shlex.split(last.removeprefix("next: "))
-    assert words[:2] == ["python", "jobs/evaluate.py"]
+    assert words[:3] == ["python", "jobs/evaluate.py", "--descriptors"]
+    file = clear / "recall-pca4-10m" / "recall.json"
+    before = json.loads(file.read_text())
     assert "the year in which" in evaluated(*words[3:])
+    after = json.loads(file.read_text())
+    assert [each["by"] for each in after["slicings"]] == ["brightness", "year"]
+    for summary in (before, after):
+        (model,) = summary["models"]
+        assert model["recall"] == before["models"][0]["recall"] and model["pca"] is not None
+    assert not (clear / "recall").exists()
 
 
 def test_pca_of_the_training_split(clear: Path, blurred: Path, tmp_path: Path) -> None:
     said = evaluated(clear, "--pca", 4, "--whiten")
     assert "clear (4-d)" in said and "PCA with whitening of 50 city training images" in said
-    summary = json.loads((clear / "recall" / "recall.json").read_text())
+    summary = json.loads((clear / "recall-pca4-whitened" / "recall.json").read_text())
     assert summary["models"][0]["pca"] == {
         "whiten": True, "fitted_on": str(clear), "data": "city", "num_images": 50,
     }  # fmt: skip
-    line = refused(blurred, "--pca", 4)
+    # Known before the first is searched.
+    with patch("vgray.retrieval.search.nearest_in_blocks", side_effect=AssertionError):
+        line = refused(clear, blurred, "--pca", 4)
     assert "no training images" in line
     assert (
         f"--split train --train-images 16384 --query-method resize --dtype float32 --out {blurred}"
@@ -184,10 +198,13 @@ def test_without_positions_it_only_retrieves(tmp_path: Path) -> None:
     write_descriptors(folder, parts, at_m, labelled=False)
     assert "no position" in refused(folder) and not (folder / "recall").exists()
     said = evaluated(folder, "--no-labels", "--recall-at", "2")
-    assert said.splitlines() == [
-        "split test: 2 images retrieved for each of 3 queries",
-        f"wrote {folder / 'retrieved' / 'ranked.parquet'}",
-    ]
+    first, _, titles, *rows, _, wrote, more = said.splitlines()
+    assert first == "split test: 2 images retrieved for each of 3 queries"
+    assert titles.split() == ["query", "nearest", "similarity"] and len(rows) == 3
+    assert wrote == f"wrote {folder / 'retrieved' / 'ranked.parquet'}"
+    words = shlex.split(more.removeprefix("next: "))
+    assert "5 images retrieved for each of 3" in evaluated(*words[3:])
+    evaluated(folder, "--no-labels", "--recall-at", "2")
     table = pq.read_table(folder / "retrieved" / "ranked.parquet")
     assert table.column_names == ["model", "query", "rank", "path", "similarity"]
     unit = {part: x / np.linalg.norm(x, axis=1, keepdims=True) for part, x in parts.items()}
@@ -196,12 +213,49 @@ def test_without_positions_it_only_retrieves(tmp_path: Path) -> None:
     assert [row["path"] for row in first] == [f"/city/test/database/{row:05d}.jpg" for row in best]
 
 
+def test_two_zones_are_no_matter_without_positions(tmp_path: Path) -> None:
+    columns = {"test-queries": {"utm_zone": ["10N", "11N"] * (NUM_QUERIES // 2)}}
+    folder = make(tmp_path / "zones", 0.5, columns=columns)
+    assert "2 UTM zones" in refused(folder)
+    said = evaluated(folder, "--no-labels")
+    assert "25 images retrieved for each of 60" in said
+    assert said.splitlines()[-1] == f"next: python jobs/evaluate.py --descriptors {folder}"
+
+
+def test_a_model_without_numbers_finds_nothing(tmp_path: Path) -> None:
+    parts = {"test-database": np.ones((5, 4)), "test-queries": np.full((3, 4), np.nan)}
+    folder = tmp_path / "nan"
+    write_descriptors(folder, parts, {part: np.zeros((len(x), 2)) for part, x in parts.items()})
+    assert "@1             0.0 [0.0, 56.1]" in evaluated(folder)
+    said = evaluated(folder, "--no-labels")
+    assert "5 images retrieved for each of 3 queries" in said
+    assert "nan has no numbers for 3 of the queries" in said
+
+
+def test_folders_by_home_and_here(
+    clear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    evaluated("~/clear", "--out", ".")
+    assert {each.name for each in here.iterdir()} == {"recall.json", "queries.parquet"}
+    evaluated("~/clear", "--out", "~/there")
+    assert (tmp_path / "there" / "recall.json").is_file()
+    call("--descriptors=~/clear")
+    assert (clear / "recall" / "recall.json").is_file() and not (here / "~").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--split", "val"], "--split val: expected a database and queries of split val"),
         (["--recall-at", "five"], "--recall-at five: expected whole numbers"),
         (["--slice", "brightnes"], "--slice brightnes: there is no such column, did you mean"),
+        (["--slice", "year", "year"], "--slice year: given twice"),
+        (["--distance", "inf"], "--distance inf: expected metres above 0, at most 100,000"),
+        (["--crops", "mean"], "--crops mean: the queries were not described in crops"),
         (["--night-below", 30], "--night-below: only divides --slice brightness"),
         (["--whiten"], "--whiten and --pca-from: say to how many dimensions"),
         (["--pca", 40], "PCA to 40 dimensions: "),
@@ -212,15 +266,15 @@ def test_without_positions_it_only_retrieves(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_line(clear: Path, options: list[object], message: str) -> None:
     assert message in refused(clear, *options)
-    assert not (clear / "recall").exists()
+    assert not list(clear.glob("recall*"))
 
 
 def test_folders_that_cannot_be_scored_are_one_line(clear: Path, tmp_path: Path) -> None:
     assert "no descriptors here" in refused(tmp_path / "nothing")
     assert "given twice" in refused(clear, clear)
-    other = make(tmp_path / "other", 0.5, fingerprint="c" * 64, data="/data/other")
-    line = refused(clear, other)
-    assert "descriptors of different datasets: clear is of city and other of /data/other" in line
+    moved = {"test-queries": {"size_bytes": [7] * NUM_QUERIES}}
+    other = make(tmp_path / "other", 0.5, fingerprint="c" * 64, data="/data/other", columns=moved)
+    assert "their data sets are city (bbbbbbbb) and /data/other (cccc" in refused(clear, other)
     none = {"test-database": np.ones((3, 4)), "test-queries": np.ones((0, 4))}
     at_m = {part: np.zeros((len(each), 2)) for part, each in none.items()}
     write_descriptors(tmp_path / "empty", none, at_m)

@@ -26,6 +26,11 @@ def test_recall_of_one_model_with_its_interval() -> None:
     assert third.recall == 80.0
 
 
+def test_a_recall_is_rounded_as_the_search_rounds_it() -> None:
+    (found,) = score([_ranking([0] * 69 + [-1] * 171)], [1], 25.0)
+    assert found.recall == 28.75
+
+
 def test_recall_of_several_seeds_is_their_mean() -> None:
     seeds = [_ranking([0, 0, 0, 0]), _ranking([0, 1, 1, 1]), _ranking([0, 0, 1, 1])]
     (found,) = score(seeds, [1], 25.0)

@@ -57,6 +57,7 @@ def described(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Descrip
         model="made", model_hash="a" * 64, recipe=recipe.to_dict(), dimension=network.dimension,
         data=str(photos / "sf_night_small"), fingerprint="b" * 64, query_method="resize",
         parts={part: table.num_rows for part, table in parts.items()}, dtype="float32",
+        decoder_version=1,
     )  # fmt: skip
     for part, table in parts.items():
         pixels = np.array(open_store(table, recipe.image_size).pixels)

@@ -94,13 +94,26 @@ def test_a_damaged_description_is_said(written, text) -> None:
         ("parts", [1]), ("parts", {}), ("parts", {"test": 3}), ("parts", {"test-queries": -1}),
         ("recipe", {}), ("recipe", {"evaluation": {"distance_m": 25.0}}), ("recipe", [1]),
         ("dimension", "8"), ("dimension", 0), ("shard_rows", 0), ("dtype", "int8"),
-        ("model", None), ("versions", 3),
+        ("model", None), ("extractions", 3),
     ],
 )  # fmt: skip
 def test_a_description_of_something_else_is_said(written, name, value) -> None:
     values = json.loads((written.folder / FILE).read_text())
     (written.folder / FILE).write_text(json.dumps({**values, name: value}))
     with pytest.raises(UserError, match=f"{FILE} is damaged"):
+        Descriptors(written.folder)
+
+
+def test_a_description_of_another_version(written) -> None:
+    values = json.loads((written.folder / FILE).read_text())
+    later = {
+        name: value for name, value in values.items() if name not in ("labelled", "extractions")
+    }
+    (written.folder / FILE).write_text(json.dumps({**later, "new": 1}))
+    assert len(Descriptors(written.folder).load("test", "database")) == 10
+    del later["decoder_version"]
+    (written.folder / FILE).write_text(json.dumps(later))
+    with pytest.raises(UserError, match="no decoder_version, so another version of vgray wrote it"):
         Descriptors(written.folder)
 
 

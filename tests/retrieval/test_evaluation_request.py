@@ -107,6 +107,8 @@ def test_what_is_done_is_in_the_folders_name(tmp_path: Path) -> None:
     assert name("recall", "val", "pca256") == "recall-val-pca256"
     described["x/b"] = make(tmp_path / "x/b")
     assert name("recall") == "recall-with-x_b"
+    described |= {f"{row}{'b' * 50}": described["A"] for row in range(9)}
+    assert name("recall").startswith("recall-with-10-others-") and len(name("recall")) < 40
 
 
 def test_crops_are_of_queries_in_crops(tmp_path: Path) -> None:

@@ -14,8 +14,14 @@ from written_descriptors import write_descriptors
 
 from vgray.errors import UserError
 from vgray.places import SCHEMA
-from vgray.retrieval import writing
-from vgray.retrieval.descriptors import FILE, Description, Descriptors, read_description
+from vgray.retrieval import writable
+from vgray.retrieval.descriptors import (
+    FILE,
+    Description,
+    Descriptors,
+    Extraction,
+    read_description,
+)
 from vgray.retrieval.writing import SKIPPED, TEMPORARY, Writer
 
 PART, ROWS, DIMENSION = "test-database", 10, 8
@@ -142,6 +148,7 @@ def test_another_split_joins_the_folder(made: Made) -> None:
         ({"dtype": "float16"}, "dtype was float32, now float16"),
         ({"shard_rows": 5}, "shard_rows was 4, now 5"),
         ({"labelled": False}, "labelled was True, now False"),
+        ({"decoder_version": 2}, "decoder_version was 1, now 2"),
         ({"parts": {PART: 9}}, f"number of images in {PART} was 10, now 9"),
     ],
 )
@@ -229,14 +236,14 @@ def test_a_full_disk_keeps_what_is_finished(made: Made) -> None:
 def test_too_little_room_is_said_before_the_start(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = writing.shutil.disk_usage(made.folder.parent)
+    usage = writable.shutil.disk_usage(made.folder.parent)
     needed = ROWS * (DIMENSION * 4 + 400)
-    monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    monkeypatch.setattr(writable.shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
     with pytest.raises(UserError, match="no room for descriptors"):
         made.writer()
-    monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    monkeypatch.setattr(writable.shutil, "disk_usage", lambda _: usage._replace(free=needed))
     with made.writer():
-        assert read_description(made.folder) == made.description
+        assert read_description(made.folder) == replace(made.description, extractions=())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -280,3 +287,69 @@ def test_a_model_without_numbers_is_said(made: Made, number: float) -> None:
     with made.writer() as writer:
         made.add(writer, [*range(ROWS)], {5: "truncated"})
     assert len(made.files()) == 3
+
+
+def test_who_wrote_shards_is_recorded(made: Made) -> None:
+    by = [Extraction([name], {"torch": name}, "2024-01-01T00:00:00+00:00") for name in "abc"]
+
+    def recorded() -> list[list[str]]:
+        return [list(each.command) for each in read_description(made.folder).extractions]
+
+    with made.writer(extractions=(by[0],)) as writer:
+        made.add(writer, [0, 1, 2])
+        assert recorded() == []
+        made.add(writer, [3])
+        assert recorded() == [["a"]]
+        made.add(writer, [4, 5, 6, 7])
+    with made.writer(extractions=(by[1],)) as writer:
+        made.add(writer, [8, 9])
+    with made.writer(extractions=(by[2],)) as writer:
+        assert writer.missing == []
+    assert recorded() == [["a"], ["b"]]
+    assert read_description(made.folder).extractions == tuple(by[:2])
+
+
+def test_a_part_of_which_nothing_can_be_read_is_an_error(made: Made) -> None:
+    none = dict.fromkeys(range(ROWS), "empty file")
+    with made.writer() as writer:
+        made.add(writer, [8, 9], none)
+        with pytest.raises(UserError, match=r"not one of its 10 images.*00000.jpg \(empty file\)"):
+            made.add(writer, [*range(8)], none)
+    assert made.files() == []
+    with made.writer() as writer:
+        made.add(writer, [0, 1, 2, 3, 4, 5, 6, 7], none)
+        assert made.files() == []
+        made.add(writer, [8, 9])
+    assert len(made.files()) == 3 and len(Descriptors(made.folder).load("test", "database")) == 2
+    # The other shards say that this part can be read.
+    (made.folder / made.files()[2]).unlink()
+    with made.writer() as writer:
+        made.add(writer, [8, 9], none)
+    assert len(made.files()) == 3
+
+
+def test_what_the_manifest_leaves_out_is_listed(made: Made) -> None:
+    left_out = [("/city/a.jpg", "no position")]
+    with Writer(made.folder, made.description, made.images, left_out) as writer:
+        made.add(writer, [*range(ROWS)], {5: "truncated"})
+        writer.close()
+    lines = (made.folder / SKIPPED).read_text().splitlines()
+    assert lines[1].endswith(",truncated") and lines[2:] == ["/city/a.jpg,no position"]
+
+
+def test_a_folder_that_looks_like_an_address(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.folder.parent)
+    monkeypatch.setenv("HOME", str(made.folder.parent))
+    for name in ("run:1/out", "~/out"):
+        made.folder = Path(name)
+        with made.writer() as writer:
+            made.add(writer, [*range(ROWS)])
+            writer.close()
+        folder = made.folder.expanduser()
+        assert len(Descriptors(folder).load("test", "database")) == ROWS
+        assert len(Descriptors(folder).images("test", "database")) == ROWS
+    assert not Path("~").exists()
+    made.folder = Path("s3://bucket/out")
+    with pytest.raises(UserError, match=r"s3:/bucket/out: .*not to an address"):
+        made.writer()
+    assert not Path("s3:").exists()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +25,7 @@ from vgray.orchestration.extraction_tally import Outcome, Tally
 from vgray.places.views import QueryMethod
 from vgray.provenance import versions
 from vgray.recipe import Recipe
-from vgray.retrieval.descriptors import NUM_CROPS, Described, Description, is_query_part
+from vgray.retrieval.descriptors import NUM_CROPS, Described, Description, Extraction, is_query_part
 from vgray.retrieval.writing import Writer
 
 
@@ -155,11 +154,8 @@ def _describe_requests(
 
     Requests of the same images share their tables.
     """
-    record: dict[str, Any] = {
-        "versions": versions(),
-        "command": list(command),
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    created = datetime.now().astimezone().isoformat(timespec="seconds")
+    record = Extraction(list(command), versions(), created)
     manifests: dict[object, pa.Table] = {}
     images: dict[object, dict[str, pa.Table]] = {}
     described = []
@@ -171,7 +167,7 @@ def _describe_requests(
         wanted = *data, request.splits, request.train_images
         if wanted not in images:
             images[wanted] = images_of(request, manifests[data])
-        described.append((request, images[wanted], replace(description, **record)))
+        described.append((request, images[wanted], replace(description, extractions=(record,))))
     return described
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from vgray.errors import UserError
 from vgray.places import SCHEMA, fingerprint, load_manifest
+from vgray.places.images import DECODER_VERSION
 from vgray.places.views import QueryMethod
 from vgray.recipe import Recipe
 from vgray.retrieval.descriptors import (
@@ -86,6 +87,7 @@ def describe_request(request: Request, manifest: pa.Table) -> Description:
         parts={part: table.num_rows for part, table in images_of(request, manifest).items()},
         query_method=request.query_method,
         dtype=request.dtype,
+        decoder_version=DECODER_VERSION,
         labelled=request.labelled,
         shard_rows=request.shard_rows,
     )

@@ -283,7 +283,8 @@ class _Job:
         return self._recall(self._of_model(candidate.representative, self._plan.validation))
 
     def _recall(self, ranking: Ranking) -> float:
-        return 100 * float(ranking.hits(1, self._plan.distance_m).mean())
+        hits = ranking.hits(1, self._plan.distance_m)
+        return 100 * int(hits.sum()) / len(hits)
 
     def _of_model(self, model: Model, images: ImageSet) -> Ranking:
         key = (model.checkpoint, f"{images.data.fingerprint} {images.split}")

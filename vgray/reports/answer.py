@@ -67,6 +67,8 @@ def _ensemble(report: Report, first: Method, count: int) -> list[str]:
             if found.corrected_p is not None
         )
         return [text, f"It cannot be told apart from {than}: {by}.{_unjudged(report, apart)}"]
+    if not judged:
+        return [text, f"Whether it is better than {than} is not known.{_unjudged(report, apart)}"]
     return [text, _judged(report, f"Against {than} it is", apart).strip()]
 
 

@@ -34,7 +34,8 @@ def score(rankings: Sequence[Ranking], ns: Sequence[int], distance_m: float) -> 
         hits = _hits(rankings, n, distance_m)
         if not hits.size:
             raise ValueError("recall of no queries")
-        recalls = 100 * hits.mean(axis=1)
+        # In this order, as elsewhere: of equal recalls not one shall be printed as 28.7, one 28.8.
+        recalls = 100 * hits.sum(axis=1) / hits.shape[1]
         low, high = wilson_interval(round(float(hits.sum(axis=1).mean())), hits.shape[1])
         std = stdev(recalls.tolist()) if len(recalls) > 1 else None
         scores.append(Score(n, float(recalls.mean()), low, high, std))

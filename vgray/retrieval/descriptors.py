@@ -40,7 +40,7 @@ IMAGE_SCHEMA = pa.schema(
     ]
 )
 _IDENTITY, _SKIPPED = b"vgray_identity", b"vgray_skipped"
-_DISK = LocalFileSystem()  # unless it is told, pyarrow takes "run:1/x" for an address
+_DISK = LocalFileSystem()
 _AGAIN = "give the command again that made the folder, jobs/extract.py or jobs/report.py"
 
 
@@ -394,7 +394,7 @@ def write_table(
     # Descriptors are noise to a compressor, and dictionaries of them would be built in vain.
     pq.write_table(
         table,
-        str(temporary),
+        _local(temporary),
         filesystem=_DISK,
         compression=dict.fromkeys(images.column_names, "zstd") | {"crop": "zstd"},
         use_dictionary=["split", "role", "place_id", "utm_zone", "source"],
@@ -409,7 +409,7 @@ def _split_and_role(part: str) -> tuple[str, str]:
 
 def _metadata(shard: Shard) -> tuple[dict[str, str | int], list[tuple[str, str]]]:
     try:
-        metadata = pq.read_schema(str(shard.file), filesystem=_DISK).metadata
+        metadata = pq.read_schema(_local(shard.file), filesystem=_DISK).metadata
         skipped = [(path, why) for path, why in json.loads(metadata[_SKIPPED])]
         return json.loads(metadata[_IDENTITY]), skipped
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -419,11 +419,15 @@ def _metadata(shard: Shard) -> tuple[dict[str, str | int], list[tuple[str, str]]
 def _read(shard: Shard, columns: Sequence[str]) -> pa.Table:
     try:
         table = pq.read_table(
-            str(shard.file), columns=columns, filesystem=_DISK, page_checksum_verification=True
+            _local(shard.file), columns=columns, filesystem=_DISK, page_checksum_verification=True
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(shard) from error
     return table
+
+
+def _local(file: Path) -> str:
+    return str(file.absolute())  # pyarrow takes the relative "run:1/x" for an address
 
 
 def _first_crops(table: pa.Table) -> pa.Table:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ MAX_DISTANCE_M = 100_000
 ROLES = ("database", "queries")
 SPLITS = ("test", "val")
 """Which split is evaluated unless asked for another: the first of these that is there."""
+_LONG = 100
 _SLICES = ("brightness", "year", "heading", "folder", "source")
 
 
@@ -176,6 +178,9 @@ def default_folder(described: Mapping[str, Descriptors], options: Sequence[objec
     """
     (_, first), *others = described.items()
     with_others = ["with", *(name for name, _ in others)] if others else []
+    if sum(map(len, with_others)) > _LONG:  # for the name of a file
+        told_apart = crc32("/".join(with_others).encode())
+        with_others = [f"with-{len(others)}-others-{told_apart:08x}"]
     words = [str(each) for each in (*options, *with_others) if each is not None]
     return first.folder / "-".join(words).replace("/", "_")
 

@@ -19,7 +19,7 @@ def show_evaluation(summary: Mapping[str, Any], console: Console) -> None:
     """Print protocol, recalls, the curve over the distance, slices and comparisons.
 
     Args:
-        summary: as :func:`vgray.retrieval.evaluation_files.summarise` makes it.
+        summary: as :func:`vgray.retrieval.evaluation_summary.summarise` makes it.
         console: where to.
     """
     for line in _protocol(summary):
@@ -104,16 +104,17 @@ def _show_recalls(summary: Mapping[str, Any], console: Console) -> None:
 def _show_curve(summary: Mapping[str, Any], console: Console) -> None:
     models, ns = summary["models"], summary["recall_at"]
     table = _table()
-    table.add_column("within", overflow="fold")
+    # Of one model every N; of several the first N, by which they are compared.
+    of_one = len(models) == 1
+    table.add_column("within" if of_one else f"@{ns[0]} within", overflow="fold")
     shown = sorted({*SHOWN_DISTANCES_M, summary["distance_m"]} & set(CURVE_M))
     for distance_m in shown:
         table.add_column(f"{distance_m:g} m", justify="right", no_wrap=True)
-    # Of one model every N; of several the first N, by which they are compared.
-    rows = [(each, n) for each in models for n in (ns if len(models) == 1 else ns[:1])]
+    rows = [(each, n) for each in models for n in (ns if of_one else ns[:1])]
     for each, n in rows:
         curve = each["curve"]
         found = dict(zip(curve["distances_m"], curve["recall"][str(n)], strict=True))
-        name = f"@{n}" if len(models) == 1 else f"@{n} {each['name']}"
+        name = f"@{n}" if of_one else each["name"]
         table.add_row(Text(name), *(f"{found[distance_m]:.1f}" for distance_m in shown))
     say("")
     console.print(table, highlight=False)

@@ -140,11 +140,7 @@ def _model(
         "query_method": description.query_method,
         "crops": crops if description.query_method == "five_crops" else None,
         "dtype": description.dtype,
-        "extraction": {
-            "versions": dict(description.versions or {}),
-            "command": list(description.command or []),
-            "created": description.created,
-        },
+        "extractions": [asdict(extraction) for extraction in description.extractions],
         "recall": [asdict(evaluation.recall(n, distance_m)) for n in recall_at],
         "curve": {
             "distances_m": list(CURVE_M),

@@ -1,14 +1,43 @@
-"""Whether a folder may be written into: ours, no one else writes, and the same numbers."""
+"""Whether a folder may be written into: ours, no one else writes, the same numbers, and room."""
 
+import errno
 import fcntl
 import os
+import re
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from vgray.errors import UserError
-from vgray.retrieval.descriptors import FILE, Description, read_description
+from vgray.retrieval.descriptors import (
+    FILE,
+    NUM_CROPS,
+    Description,
+    Shard,
+    is_query_part,
+    read_description,
+)
 
 LOCK = ".lock"
+_ROW_BYTES = 400  # of an image's other columns, uncompressed
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def local_folder(folder: Path) -> Path:
+    """Return the absolute path of a folder that a person named.
+
+    Raises:
+        UserError: it is an address, such as ``s3://bucket/folder``, where nothing is written.
+    """
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(folder)):  # a Path keeps one slash of two
+        raise UserError(
+            f"--out {folder}: descriptors are written to a folder of this machine, not to an "
+            "address; give a path"
+        )
+    return folder.expanduser().absolute()
 
 
 def require_ours(folder: Path) -> None:
@@ -49,7 +78,7 @@ def lock(folder: Path) -> int:
 
 
 def joined(folder: Path, new: Description) -> Description:
-    """Return the description of what is there and what is to come.
+    """Return the description of what is there and what is to come, made by whom made it so far.
 
     Args:
         folder: a folder of descriptors, or a new one.
@@ -59,7 +88,7 @@ def joined(folder: Path, new: Description) -> Description:
         UserError: what is there is of another model or data, or otherwise made; or damaged.
     """
     if not (folder / FILE).exists():
-        return new
+        return replace(new, extractions=())
     old = read_description(folder)
     fixed = {
         **{name: (getattr(old, name), value) for name, value in new.identity.items()},
@@ -79,6 +108,45 @@ def joined(folder: Path, new: Description) -> Description:
             "another --out"
         )
     return replace(old, parts=old.parts | new.parts)
+
+
+def require_space(folder: Path, description: Description, missing: Sequence[Shard]) -> None:
+    """Refuse to begin where the disk is too full.
+
+    Raises:
+        UserError: there is no room for these shards.
+    """
+    if _needed_bytes(description, missing) > shutil.disk_usage(folder).free:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise unwritable(folder, full, description, missing)
+
+
+def unwritable(
+    folder: Path, error: OSError, description: Description, missing: Sequence[Shard]
+) -> UserError:
+    """Return what to say of an error; ``missing`` are the shards that there must be room for."""
+    reason = (error.strerror or str(error)).splitlines()[0].lower()
+    if error.errno not in _DISK_FULL:
+        return UserError(
+            f"{folder}: cannot be written ({reason}); see to that and give the same command "
+            "again, finished shards are kept"
+        )
+    free = shutil.disk_usage(folder).free / 1e9
+    return UserError(
+        f"{folder}: no room for descriptors ({reason}): "
+        f"{_needed_bytes(description, missing) / 1e9:.3g} GB are needed and {free:.3g} GB free; "
+        "make room and give the same command again, finished shards are kept"
+    )
+
+
+def _needed_bytes(description: Description, missing: Sequence[Shard]) -> int:
+    crops = NUM_CROPS if description.query_method == "five_crops" else 1
+    row_bytes = description.dimension * np.dtype(description.dtype).itemsize + _ROW_BYTES
+    rows = sum(
+        (shard.stop - shard.start) * (crops if is_query_part(shard.part) else 1)
+        for shard in missing
+    )
+    return rows * row_bytes
 
 
 def flush(path: Path) -> None:

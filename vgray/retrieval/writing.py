@@ -5,10 +5,10 @@ is on disk. So a folder never has half a shard, and what is finished outlives wh
 extraction; the next one goes on with the shards that are missing.
 """
 
-import errno
 import os
-import shutil
-from collections.abc import Callable, Container, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,25 +21,29 @@ from vgray.errors import UserError
 from vgray.provenance import write_skipped
 from vgray.retrieval.descriptors import (
     FILE,
-    NUM_CROPS,
     Described,
     Description,
     Descriptors,
     Shard,
     identity_of,
-    is_query_part,
     read_description,
     shards,
     skipped_of,
-    write_table,
 )
-from vgray.retrieval.writable import flush, joined, lock, require_ours
+from vgray.retrieval.open_shard import OpenShard
+from vgray.retrieval.writable import (
+    flush,
+    joined,
+    local_folder,
+    lock,
+    require_ours,
+    require_space,
+    unwritable,
+)
 
 SKIPPED = "skipped.csv"
 TEMPORARY = ".tmp-"
 """Begins the names of files that are not complete."""
-_ROW_BYTES = 400  # of an image's other columns, uncompressed
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Writer:
@@ -50,8 +54,9 @@ class Writer:
     Args:
         folder: where; made if it is not there. It may have parts that are not in ``description``,
             which are kept.
-        description: what is to be in it.
+        description: what is to be in it. Its ``extractions`` are recorded with the first shard.
         images: each part's rows of the manifest.
+        left_out: path and reason of the data's images that are not in the manifest.
 
     Attributes:
         description: of all that the folder has and is to have.
@@ -64,18 +69,25 @@ class Writer:
     """
 
     def __init__(
-        self, folder: Path, description: Description, images: Mapping[str, pa.Table]
+        self,
+        folder: Path,
+        description: Description,
+        images: Mapping[str, pa.Table],
+        left_out: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self.folder = folder
+        self.folder = local_folder(folder)
         self._images = images
-        self._open: dict[str, _OpenShard] = {}
+        self._left_out = left_out
+        self._unrecorded = description.extractions
+        self._open: dict[str, OpenShard] = {}
         self._finished: set[str] = set()
-        require_ours(folder)
+        self._empty: dict[str, dict[str, OpenShard]] = {}
+        require_ours(self.folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = lock(self.folder)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.folder, error, description, []) from error
         try:
             self._begin(description)
         except BaseException:
@@ -93,9 +105,12 @@ class Writer:
         self.missing = [
             shard for part in self._shards.values() for shard in part if self._is_missing(shard)
         ]
-        self._require_space()
+        # A shard is there only if images of its part can be read.
+        num_missing = Counter(shard.part for shard in self.missing)
+        self._begun = {part for part, all_ in self._shards.items() if num_missing[part] < len(all_)}
+        require_space(self.folder, self.description, self.missing)
         if not (self.folder / FILE).is_file() or self.description != read_description(self.folder):
-            self._write(FILE, lambda file: file.write_text(self.description.to_json()))
+            self._write_description()
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +122,7 @@ class Writer:
         traceback: TracebackType | None,
     ) -> None:
         self._open.clear()
+        self._empty.clear()
         os.close(self._lock)
 
     @property
@@ -147,31 +163,25 @@ class Writer:
             reasons: of the rows that could not be read, why.
 
         Raises:
-            UserError: the disk is full, the folder cannot be written, or a descriptor is not all of
-                finite numbers.
+            UserError: the disk is full, the folder cannot be written, a descriptor is not all of
+                finite numbers, or not one image of the part can be read.
         """
         self._require_numbers(part, rows, descriptors, reasons)
-        size = self.description.shard_rows
-        for index in np.unique(rows // size):
+        for index in np.unique(rows // self.description.shard_rows):
             shard = self._shards[part][index]
             if shard.file.name in self._finished:
                 continue
             if shard.file.name not in self._open:
-                self._open[shard.file.name] = _OpenShard(
-                    shard, descriptors.shape[1:], self.description.dtype
+                self._open[shard.file.name] = OpenShard(
+                    shard,
+                    self._images[part].slice(shard.start, shard.stop - shard.start),
+                    self.description,
+                    descriptors.shape[1:],
                 )
             held = self._open[shard.file.name]
-            here = np.flatnonzero(rows // size == index)
-            at = rows[here] - shard.start
-            held.descriptors[at] = descriptors[here]
-            held.brightness[at] = brightness[here]
-            held.sizes_px[at] = sizes_px[here]
-            held.is_there[at] = True
-            held.reasons.update(
-                {row: reasons[row] for row in rows[here].tolist() if row in reasons}
-            )
-            if held.is_there.all():
-                self._finish(held)
+            held.put(rows, descriptors, brightness, sizes_px, reasons)
+            if held.is_complete:
+                self._take(held)
 
     def _require_numbers(
         self, part: str, rows: NDArray[np.integer], descriptors: Described, reasons: Container[int]
@@ -184,38 +194,40 @@ class Writer:
                     "(NaN or infinity), so its training went astray; choose another checkpoint"
                 )
 
-    def _finish(self, held: "_OpenShard") -> None:
-        shard = held.shard
-        images = self._images[shard.part].slice(shard.start, shard.stop - shard.start)
-        is_described = np.ones(len(held.is_there), dtype=bool)
-        is_described[[row - shard.start for row in held.reasons]] = False
-        paths = images["path"]
-        skipped = [
-            (paths[row - shard.start].as_py(), held.reasons[row]) for row in sorted(held.reasons)
-        ]
-        measured = {
-            "brightness": pa.array(held.brightness, pa.float32()),
-            "height_px": pa.array(held.sizes_px[:, 0], pa.int32()),
-            "width_px": pa.array(held.sizes_px[:, 1], pa.int32()),
-        }
-        for name, column in measured.items():
-            images = images.append_column(pa.field(name, column.type, nullable=False), column)
-        self._write(
-            shard.file.name,
-            lambda file: write_table(
-                shard,
-                self.description,
-                images.filter(pa.array(is_described)),
-                held.descriptors[is_described],
-                skipped,
-                file,
-            ),
-        )
-        self._finished.add(shard.file.name)
-        del self._open[shard.file.name]
+    def _take(self, held: OpenShard) -> None:
+        """Write a shard, but nothing of a part before one of its images could be read."""
+        part, name = held.shard.part, held.shard.file.name
+        del self._open[name]
+        empty = self._empty.setdefault(part, {})
+        if part not in self._begun and held.is_empty:
+            held.drop_descriptors()
+            empty[name] = held
+            if len(empty) == len(self._shards[part]):
+                row = min(held.reasons)
+                raise UserError(
+                    f"{part}: not one of its {len(self._images[part]):,} images can be read, such "
+                    f"as {held.path_of(row)} ({held.reasons[row]}); nothing of it is kept: see "
+                    "that the data are whole and give the same command again"
+                )
+            return
+        self._begun.add(part)
+        for each in [*empty.values(), held]:
+            self._finish(each)
+        empty.clear()
+
+    def _finish(self, held: OpenShard) -> None:
+        if self._unrecorded:
+            recorded = (*self.description.extractions, *self._unrecorded)
+            self.description = replace(self.description, extractions=recorded)
+            self._write_description()
+            self._unrecorded = ()
+        self._write(held.shard.file.name, lambda file: held.write(self.description, file))
+        self._finished.add(held.shard.file.name)
 
     def close(self) -> None:
-        """Write ``skipped.csv``; to be called when all shards are there, or at least these parts'.
+        """Write ``skipped.csv``: images that cannot be read, and those the manifest leaves out.
+
+        To be called when all shards are there, or at least those of the parts.
 
         Raises:
             UserError: the disk is full, or the folder cannot be written.
@@ -225,7 +237,10 @@ class Writer:
             skipped = found.skipped()
         except UserError:  # another split is unfinished, and will list its own
             skipped = self.skipped()
-        self._write(SKIPPED, lambda file: write_skipped(file, skipped))
+        self._write(SKIPPED, lambda file: write_skipped(file, [*skipped, *self._left_out]))
+
+    def _write_description(self) -> None:
+        self._write(FILE, lambda file: file.write_text(self.description.to_json()))
 
     def _is_missing(self, shard: Shard) -> bool:
         if not shard.file.is_file():
@@ -254,43 +269,6 @@ class Writer:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _needed_bytes(self) -> int:
-        crops = NUM_CROPS if self.description.query_method == "five_crops" else 1
-        number_bytes = np.dtype(self.description.dtype).itemsize
-        row_bytes = self.description.dimension * number_bytes + _ROW_BYTES
-        return sum(
-            (shard.stop - shard.start) * (crops if is_query_part(shard.part) else 1)
-            for shard in self.missing
-            if shard.file.name not in self._finished
-        ) * row_bytes  # fmt: skip
-
-    def _require_space(self) -> None:
-        if self._needed_bytes() > shutil.disk_usage(self.folder).free:
-            raise self._unwritable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-
     def _unwritable(self, error: OSError) -> UserError:
-        reason = (error.strerror or str(error)).splitlines()[0].lower()
-        if error.errno not in _DISK_FULL:
-            return UserError(
-                f"{self.folder}: cannot be written ({reason}); see to that and give the same "
-                "command again, finished shards are kept"
-            )
-        free = shutil.disk_usage(self.folder).free / 1e9
-        return UserError(
-            f"{self.folder}: no room for descriptors ({reason}): {self._needed_bytes() / 1e9:.3g} "
-            f"GB are needed and {free:.3g} GB free; make room and give the same command again, "
-            "finished shards are kept"
-        )
-
-
-class _OpenShard:
-    """A shard of which images are still to come."""
-
-    def __init__(self, shard: Shard, shape: tuple[int, ...], dtype: str) -> None:
-        rows = shard.stop - shard.start
-        self.shard = shard
-        self.descriptors = np.zeros((rows, *shape), dtype)
-        self.brightness = np.zeros(rows, np.float32)
-        self.sizes_px = np.zeros((rows, 2), np.int32)
-        self.is_there = np.zeros(rows, dtype=bool)
-        self.reasons: dict[int, str] = {}
+        missing = [shard for shard in self.missing if shard.file.name not in self._finished]
+        return unwritable(self.folder, error, self.description, missing)
