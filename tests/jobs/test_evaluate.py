@@ -176,7 +176,7 @@ def test_pca_of_the_training_split(clear: Path, blurred: Path, tmp_path: Path) -
         "whiten": True, "fitted_on": str(clear), "data": "city", "num_images": 50,
     }  # fmt: skip
     # Known before the first is searched.
-    with patch("vgray.retrieval.search.nearest_in_blocks", side_effect=AssertionError):
+    with patch("vgray.retrieval.split_search.nearest_in_blocks", side_effect=AssertionError):
         line = refused(clear, blurred, "--pca", 4)
     assert "no training images" in line
     assert (

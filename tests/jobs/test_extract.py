@@ -94,7 +94,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     options += ["--shard-rows", "8", "--set", "image_size=640"]  # so that there is time
     process = start_extract(*options)
     deadline = time.monotonic() + 200
-    while len(list(out.glob("*.parquet"))) < 2:
+    while len(list(out.glob("[!.]*.parquet"))) < 2:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)

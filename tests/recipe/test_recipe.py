@@ -96,6 +96,7 @@ def test_unknown_name_lists_the_known_ones(family: str) -> None:
         ({"multi_scale.name": "average", "multi_scale.scales": []}, "multi_scale.scales: found []"),
         ({"batch.min_images_per_place": 2}, "batch.images_per_place 4"),
         ({"evaluation.recall_at": [5, 10]}, "must contain 1"),
+        ({"evaluation.night_below": 256}, "evaluation.night_below: found 256"),
         ({"schedule.t_max": 5}, "schedule.t_max: no such setting"),
         ({"precision": "float16"}, "precision: found 'float16'"),
         ({"epochs.name": 3}, "'epochs' is 10"),

@@ -1,6 +1,7 @@
 """PCA against a singular value decomposition in double precision."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from written_descriptors import write_descriptors
 
 from vgray.errors import UserError
 from vgray.retrieval.descriptors import Descriptors
+from vgray.retrieval.library import faiss_with
 from vgray.retrieval.pca import Projected, fit_pca
 
 
@@ -128,3 +130,9 @@ def test_images_that_lie_in_a_plane_allow_two(tmp_path: Path) -> None:
 def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no .* of split val"):
         fit_pca(city(tmp_path, 5, 8), "val", 2)
+
+
+def test_it_computes_with_the_threads_it_is_given(tmp_path: Path) -> None:
+    with patch("vgray.retrieval.pca.faiss_with", wraps=faiss_with) as asked:
+        fit_pca(city(tmp_path, 20, 8), "train", 2, threads=1)
+    asked.assert_called_once_with(1)

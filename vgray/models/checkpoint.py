@@ -147,7 +147,17 @@ def model_hash(checkpoint: str | Path, recipe: Recipe | None = None) -> str:
 
 
 def test_recipe(checkpoint: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """Return the recipe by which a checkpoint's model is used: its own, with ``settings``.
+    """Return the recipe by which a checkpoint's model is used, once its files are compared.
+
+    Raises:
+        UserError: the checkpoint is missing or damaged, or it must not be used so.
+    """
+    read_metrics(checkpoint)
+    return changed_recipe(checkpoint, settings)
+
+
+def changed_recipe(checkpoint: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Return a checkpoint's recipe with ``settings``, without reading its weights.
 
     Args:
         checkpoint: the folder.
@@ -155,10 +165,9 @@ def test_recipe(checkpoint: str | Path, settings: Mapping[str, Any] | None = Non
             ``multi_scale`` or what is in it.
 
     Raises:
-        UserError: the checkpoint is missing or damaged, or it must not be used so.
+        UserError: the recipe is missing or damaged, or the model must not be used so.
     """
     folder = Path(checkpoint)
-    read_metrics(folder)
     recipe = Recipe.from_file(folder / RECIPE)
     for path, value in (settings or {}).items():
         if path.partition(".")[0] not in TEST_SETTINGS:

@@ -1,94 +1,25 @@
-"""What the workers of an extraction do with a block of images: read them, describe them.
-
-Blocks are Arrow tables, since those go through shared memory without being copied. An image that
-cannot be read keeps its row, with the reason; a fault of the system becomes the block's ``fault``.
-"""
+"""What the workers of an extraction do with the blocks that were read: they describe them."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgray.errors import UserError
-from vgray.places.images import Size, UnreadableImage
-from vgray.places.views import QueryMethod, Views, read_views
+from vgray.orchestration.reading import Fault, Work, fault_columns
 
 if TYPE_CHECKING:
     from vgray.models.network import Network
 
-_KEPT = ("request", "part", "row", "brightness", "height_px", "width_px", "read_s")
+_KEPT = ("request", "part", "row", "brightness", "height_px", "width_px", "read_s", "read_at")
 
 
-@dataclass(frozen=True)
-class Work:
-    """What the workers need to know of a request."""
-
-    checkpoint: Path
-    """The model's folder."""
-    model_hash: str
-    """Two of the same are the same model, used in the same way."""
-    settings: Mapping[str, Any]
-    """Changes of its recipe for testing."""
-    dtype: str
-    """Of the descriptors."""
-    size_px: Size
-    """Height and width that the model is used at."""
-    methods: Mapping[str, QueryMethod]
-    """How the images of each part are taken."""
-
-
-class Read:
-    """Reads images: request, part, row and path -> pixels and what is known of the file.
-
-    Args:
-        works: by number of the request. A block is of one request.
-    """
-
-    def __init__(self, works: Sequence[Work]) -> None:
-        self._works = works
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        started = time.process_time()
-        work = self._works[block["request"][0].as_py()]
-        parts = block["part"].to_pylist()
-        views: list[Views | None] = []
-        reasons: list[str | None] = []
-        fault = None
-        for part, path in zip(parts, block["path"].to_pylist(), strict=True):
-            try:
-                views.append(read_views(path, work.size_px, work.methods[part]))
-                reasons.append(None)
-            except UnreadableImage as error:
-                views.append(None)
-                reasons.append(str(error))
-            except UserError as error:
-                fault = str(error)
-                break
-        if fault is not None:
-            views, reasons = [None] * len(block), [fault] * len(block)
-        shapes = np.array([(0, 0, 0) if v is None else v.pixels.shape[:3] for v in views])
-        return pa.table(
-            {
-                "request": block["request"],
-                "part": block["part"],
-                "row": block["row"],
-                "reason": pa.array(reasons, pa.string()),
-                "is_fault": np.full(len(block), fault is not None),
-                "brightness": np.array([0 if v is None else v.brightness for v in views], "f4"),
-                "height_px": np.array([0 if v is None else v.height_px for v in views], "i4"),
-                "width_px": np.array([0 if v is None else v.width_px for v in views], "i4"),
-                "views": shapes[:, 0],
-                "height": shapes[:, 1],
-                "width": shapes[:, 2],
-                "pixels": _binary([v.pixels for v in views if v is not None], shapes),
-                "read_s": np.full(len(block), (time.process_time() - started) / len(block)),
-            }
-        )
+class NoMemoryError(UserError):
+    """A GPU that is too small for one image."""
 
 
 class Describe:
@@ -111,34 +42,39 @@ class Describe:
         self._load(works[0])
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        work = self._works[block["request"][0].as_py()]
-        network = self._load(work)
+        faulty = block.filter(block["is_fault"])
+        if len(faulty):
+            first = faulty.slice(0, 1).to_pylist()[0]
+            return undescribed(block, Fault(first["reason"], first["is_bug"]))
         started = time.process_time()
         described: list[bytes] = [b""] * len(block)
         reasons = block["reason"].to_pylist()
-        is_fault = block["is_fault"]
+        try:
+            self._describe(block, described, reasons)
+        except UserError as error:
+            return undescribed(block, Fault(str(error), is_bug=False))
+        except Exception:
+            return undescribed(block, Fault(traceback.format_exc(), is_bug=True))
+        return _described_block(block, described, reasons, None, time.process_time() - started)
+
+    def _describe(self, block: pa.Table, described: list[bytes], reasons: list[str | None]) -> None:
+        """Fill in the descriptors, and the reasons where there are none."""
+        work = self._works[block["request"][0].as_py()]
+        network = self._load(work)
         if isinstance(network, UserError):
-            reasons, is_fault = [str(network)] * len(block), np.full(len(block), True)
-        else:
-            for rows, pixels in _of_equal_size(block):
-                try:
-                    found = _describe(network, pixels.reshape(-1, *pixels.shape[2:]))
-                except UserError as error:  # they are too small for the network
-                    for row in rows:
-                        reasons[row] = str(error).partition(";")[0]
-                    continue
-                each = found.reshape(len(rows), -1).astype(work.dtype)
-                for row, descriptor in zip(rows, each, strict=True):
-                    described[row] = descriptor.tobytes()
-        return pa.table(
-            {
-                **{name: block[name] for name in _KEPT},
-                "reason": pa.array(reasons, pa.string()),
-                "is_fault": is_fault,
-                "descriptor": pa.array(described, pa.large_binary()),
-                "describe_s": np.full(len(block), (time.process_time() - started) / len(block)),
-            }
-        )
+            raise network
+        for rows, pixels in _of_equal_size(block):
+            try:
+                found = _describe(network, pixels.reshape(-1, *pixels.shape[2:]))
+            except NoMemoryError:
+                raise
+            except UserError as error:  # they are too small for the network
+                for row in rows:
+                    reasons[row] = str(error).partition(";")[0]
+                continue
+            each = found.reshape(len(rows), -1).astype(work.dtype)
+            for row, descriptor in zip(rows, each, strict=True):
+                described[row] = descriptor.tobytes()
 
     def _load(self, work: Work) -> "Network | UserError":
         """Return a model, or what is wrong with it.
@@ -152,10 +88,45 @@ class Describe:
                 del self._loaded[next(iter(self._loaded))]
             try:
                 network = load_model(work.checkpoint, self._device, settings=work.settings)
+                _require_precision(network)
                 self._loaded[work.model_hash] = network
             except UserError as error:
                 self._loaded[work.model_hash] = error
         return self._loaded[work.model_hash]
+
+
+def undescribed(block: pa.Table, fault: Fault) -> pa.Table:
+    """Return a block that was read as one that cannot be described."""
+    texts: list[str | None] = [fault.text] * len(block)
+    return _described_block(block, [b""] * len(block), texts, fault, 0.0)
+
+
+def _described_block(
+    block: pa.Table,
+    described: Sequence[bytes],
+    reasons: Sequence[str | None],
+    fault: Fault | None,
+    seconds: float,
+) -> pa.Table:
+    return pa.table(
+        {
+            **{name: block[name] for name in _KEPT},
+            "reason": pa.array(reasons, pa.string()),
+            **fault_columns(fault, len(block)),
+            "descriptor": pa.array(described, pa.large_binary()),
+            "describe_s": np.full(len(block), seconds / len(block)),
+        }
+    )
+
+
+def _require_precision(network: "Network") -> None:
+    """Refuse to compute other numbers than the recipe says, and so than other workers do."""
+    if network.recipe.precision == "bfloat16" and not network.half_precision:
+        raise UserError(
+            f"the model is used in bfloat16, which a worker's {network.device.type.upper()} does "
+            "not have, so that it would describe otherwise than others; give --set "
+            "precision=float32, or use machines that have it"
+        )
 
 
 def _describe(network: "Network", pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -168,23 +139,14 @@ def _describe(network: "Network", pixels: NDArray[np.uint8]) -> NDArray[np.float
         return found
     except torch.cuda.OutOfMemoryError:
         if len(pixels) == 1:
-            raise
+            height, width = pixels.shape[1:3]
+            raise NoMemoryError(
+                f"the GPU has no memory for a single image of {height} x {width} pixels; give a "
+                "smaller one, as in --set image_size=480x640, or another --query-method"
+            ) from None
     torch.cuda.empty_cache()
     half = len(pixels) // 2
     return np.concatenate([_describe(network, pixels[:half]), _describe(network, pixels[half:])])
-
-
-def _binary(arrays: list[NDArray[np.uint8]], shapes: NDArray[np.integer]) -> pa.Array:
-    """Return the pixels, one image a row, in one piece of memory."""
-    offsets = np.concatenate([[0], np.cumsum(3 * shapes.prod(axis=1))]).astype(np.int64)
-    values = np.empty(offsets[-1], np.uint8)
-    filled = 0
-    for array in arrays:
-        values[filled : filled + array.size] = array.reshape(-1)
-        filled += array.size
-    return pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(shapes), [None, pa.py_buffer(offsets), pa.py_buffer(values)]
-    )
 
 
 def _of_equal_size(block: pa.Table) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:

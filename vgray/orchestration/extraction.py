@@ -5,7 +5,7 @@ What a folder has already is not described again; when nothing is missing, Ray i
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 
@@ -32,6 +32,7 @@ from vgray.retrieval.writing import Writer
 def extract(
     request: Request,
     *,
+    manifest: pa.Table | None = None,
     address: str | None = None,
     command: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -39,7 +40,12 @@ def extract(
 ) -> Outcome:
     """Describe the images that the folder does not have yet; see :func:`extract_all`."""
     (outcome,) = extract_all(
-        [request], address=address, command=command, progress=progress, say=say
+        [request],
+        manifests={} if manifest is None else {request.data: manifest},
+        address=address,
+        command=command,
+        progress=progress,
+        say=say,
     )
     return outcome
 
@@ -47,6 +53,7 @@ def extract(
 def extract_all(
     requests: Sequence[Request],
     *,
+    manifests: Mapping[str, pa.Table] | None = None,
     address: str | None = None,
     command: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -61,6 +68,7 @@ def extract_all(
 
     Args:
         requests: what is wanted, each in a folder of its own. They are worked off model by model.
+        manifests: of the data that are loaded already, by where they are.
         address: of the cluster; this machine unless given.
         command: the command line, for the record.
         progress: called with the number of images done and of all.
@@ -82,8 +90,8 @@ def extract_all(
     with contextlib.ExitStack() as stack:
         # Every folder is locked from here on, so that what comes later will not be in vain.
         extractions = [
-            _Extraction(request, images, description, started, stack)
-            for request, images, description in _describe_requests(requests, command)
+            _Extraction(asked, started, stack)
+            for asked in _describe_requests(requests, manifests or {}, command)
         ]
 
         def note(extraction: _Extraction) -> None:
@@ -101,20 +109,31 @@ def extract_all(
         return [outcomes[id(extraction)] for extraction in extractions]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A request and what it comes to."""
+
+    request: Request
+    images: Mapping[str, pa.Table]
+    description: Description
+    left_out: Sequence[tuple[str, str]]
+
+
+class WorkerError(RuntimeError):
+    """A bug that showed in a worker; the text is the worker's traceback."""
+
+
 class _Extraction:
     """A request being carried out."""
 
-    def __init__(
-        self,
-        request: Request,
-        images: Mapping[str, pa.Table],
-        description: Description,
-        started: float,
-        stack: contextlib.ExitStack,
-    ) -> None:
-        self.request = request
-        self.images = images
-        self.writer = stack.enter_context(Writer(request.out, description, images))
+    def __init__(self, asked: _Asked, started: float, stack: contextlib.ExitStack) -> None:
+        self.request = request = asked.request
+        self.images = images = asked.images
+        if request.strict and not (request.out / FILE).is_file():
+            _require_readable(images)
+        self.writer = stack.enter_context(
+            Writer(request.out, asked.description, images, asked.left_out)
+        )
         self.description = self.writer.description
         self.methods: dict[str, QueryMethod] = {
             part: request.query_method if is_query_part(part) else "resize" for part in images
@@ -148,8 +167,8 @@ class _Extraction:
 
 
 def _describe_requests(
-    requests: Sequence[Request], command: Sequence[str]
-) -> list[tuple[Request, dict[str, pa.Table], Description]]:
+    requests: Sequence[Request], loaded: Mapping[str, pa.Table], command: Sequence[str]
+) -> list[_Asked]:
     """Return the images and the folder's description of each request, before any is begun.
 
     Requests of the same images share their tables.
@@ -162,12 +181,13 @@ def _describe_requests(
     for request in requests:
         data = request.data, request.labelled
         if data not in manifests:
-            manifests[data] = load_images(request)
+            manifests[data] = loaded.get(request.data) or load_images(request)
         description = describe_request(request, manifests[data])
         wanted = *data, request.splits, request.train_images
         if wanted not in images:
             images[wanted] = images_of(request, manifests[data])
-        described.append((request, images[wanted], replace(description, extractions=(record,))))
+        description = replace(description, extractions=(record,))
+        described.append(_Asked(request, images[wanted], description, not_in(manifests[data])))
     return described
 
 
@@ -188,8 +208,8 @@ def _describe_missing(
     say: Callable[[str], None] | None,
 ) -> None:
     # Only here, so that finished folders are found without waiting for Ray.
-    from vgray.orchestration.describing import Work
     from vgray.orchestration.extraction_pipeline import Missing, describe_images, join_cluster
+    from vgray.orchestration.reading import Work
 
     missing = [
         Missing(
@@ -223,11 +243,13 @@ def _reasons(block: pa.Table) -> dict[int, str]:
 
     Raises:
         UserError: because of the system.
+        WorkerError: because of a bug.
     """
     unread = block.filter(pc.is_valid(block["reason"]))
     faults = unread.filter(unread["is_fault"])
     if faults.num_rows:
-        raise UserError(faults["reason"][0].as_py())
+        first = faults.slice(0, 1).to_pylist()[0]
+        raise WorkerError(first["reason"]) if first["is_bug"] else UserError(first["reason"])
     return dict(zip(unread["row"].to_pylist(), unread["reason"].to_pylist(), strict=True))
 
 
@@ -246,5 +268,6 @@ def _columns(
 
 def _unreadable(path: str, reason: str) -> UserError:
     return UserError(
-        f"{path}: cannot be read ({reason}); mend or remove it, or leave --strict out to skip it"
+        f"{path}: cannot be read ({reason}); leave --strict out to skip it, or mend or remove it "
+        "and, since the data are others then, give a new --out if descriptors.json is there"
     )

@@ -4,19 +4,23 @@ import logging
 import math
 import os
 import sys
+import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from threading import Timer
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from vgray.orchestration.cluster import connect  # first: it sets what Ray reads when imported
-from vgray.orchestration.describing import Describe, Read, Work
+from vgray.orchestration.attempts import Attempts
+from vgray.orchestration.describing import Describe
+from vgray.orchestration.extraction_workers import DescribeBlocks, ReadSpans, Span
+from vgray.orchestration.reading import Read, Work
 from vgray.places.images import Size
 from vgray.places.views import QueryMethod
 from vgray.retrieval.descriptors import NUM_CROPS, Shard
@@ -98,6 +102,7 @@ def describe_images(
         say: takes a line if other jobs leave no room on the cluster.
     """
     works = [each.work for each in missing]
+    attempts = Attempts(uuid.uuid4().hex)
     block_bytes = max(
         _block_images(pool, image_bytes) * image_bytes
         for work in works
@@ -108,18 +113,21 @@ def describe_images(
     compute = {"num_gpus": pool.gpus_per_actor} if pool.gpus_per_actor else {"num_cpus": 0.4}
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
     with ray.data.DataContext.current(_quiet_context(pool, block_bytes)):
+        files = _shared_files(missing)
         described = (
             ray.data.from_blocks(_inputs(_spans(missing, pool)))
             .map_batches(
-                _ReadSpans(Read(works), _shared_paths(missing)),
+                ReadSpans(Read(works), files, attempts),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.TaskPoolStrategy(size=pool.readers),
                 num_cpus=_READER_CPUS,
             )
             .map_batches(
-                Describe,
-                fn_constructor_args=(works, pool.device, pool.threads),
+                DescribeBlocks,
+                fn_constructor_args=(
+                    partial(Describe, works, pool.device, pool.threads), files, attempts
+                ),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(
@@ -137,60 +145,23 @@ def describe_images(
                     yield batch
             finally:
                 waiting.cancel()
+                attempts.forget()
 
 
-class _Span(NamedTuple):
-    """Images that are read and described at once."""
-
-    request: int
-    part: str
-    start: int
-    stop: int
-
-
-class _ReadSpans:
-    """Reads the images of each span in turn.
-
-    Args:
-        read: reads a block.
-        paths: by request and part, the paths of all images in Ray's store.
-    """
-
-    def __init__(self, read: Read, paths: Mapping[tuple[int, str], "ray.ObjectRef[Any]"]) -> None:
-        self._read = read
-        self._paths = paths
-
-    def __call__(self, spans: pa.Table) -> Iterator[pa.Table]:
-        for row in spans.to_pylist():
-            span = _Span(**row)
-            number = span.stop - span.start
-            paths = ray.get(self._paths[span.request, span.part])
-            yield self._read(
-                pa.table(
-                    {
-                        "request": np.full(number, span.request),
-                        "part": [span.part] * number,
-                        "row": np.arange(span.start, span.stop),
-                        "path": paths.slice(span.start, number),
-                    }
-                )
-            )
-
-
-def _spans(missing: Sequence[Missing], pool: Pool) -> list[_Span]:
+def _spans(missing: Sequence[Missing], pool: Pool) -> list[Span]:
     spans = []
     for request, each in enumerate(missing):
         for shard in each.shards:
             image_bytes = _image_bytes(each.work.size_px, each.work.methods[shard.part])
             step = _block_images(pool, image_bytes)
             spans += [
-                _Span(request, shard.part, start, min(start + step, shard.stop))
+                Span(request, shard.part, start, min(start + step, shard.stop))
                 for start in range(shard.start, shard.stop, step)
             ]
     return spans
 
 
-def _inputs(spans: Sequence[_Span]) -> list[pa.Table]:
+def _inputs(spans: Sequence[Span]) -> list[pa.Table]:
     """Return tables of spans of one part each: few, since each costs as much as many images."""
     most = math.ceil(len(spans) / _MOST_INPUTS)
     tables = []
@@ -202,16 +173,16 @@ def _inputs(spans: Sequence[_Span]) -> list[pa.Table]:
     return tables
 
 
-def _shared_paths(
+def _shared_files(
     missing: Sequence[Missing],
 ) -> dict[tuple[int, str], "ray.ObjectRef[Any]"]:
-    """Put paths into Ray's store, those of the same images once."""
+    """Put paths and sizes into Ray's store, those of the same images once."""
     stored: dict[tuple[int, str], ray.ObjectRef[Any]] = {}
     found = {}
     for request, each in enumerate(missing):
         for part, images in each.images.items():
             if (id(images), part) not in stored:
-                stored[id(images), part] = ray.put(images["path"])
+                stored[id(images), part] = ray.put(images.select(["path", "size_bytes"]))
             found[request, part] = stored[id(images), part]
     return found
 

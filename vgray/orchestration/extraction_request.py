@@ -71,15 +71,16 @@ def describe_request(request: Request, manifest: pa.Table) -> Description:
     Raises:
         UserError: the model is missing, damaged, or cannot be used so; the data have no such split.
     """
-    from vgray.models.checkpoint import RECIPE, model_hash, test_recipe
+    from vgray.models.checkpoint import RECIPE, changed_recipe, model_hash
     from vgray.models.network import Network
 
-    recipe = test_recipe(request.model, request.settings)
+    recipe = changed_recipe(request.model, request.settings)
+    hash_ = model_hash(request.model, recipe)  # reads the weights: once
     network = Network(Recipe.from_file(request.model / RECIPE), load_weights=False)
     network.use(recipe)
     return Description(
         model=str(request.model),
-        model_hash=model_hash(request.model, recipe),
+        model_hash=hash_,
         recipe=recipe.to_dict(),
         dimension=network.dimension,
         data=request.data,

@@ -45,6 +45,7 @@ _ABOUT_THE_FILE = frozenset(
         errno.EOVERFLOW,
     )
 )
+_MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -66,6 +67,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 class UnreadableImage(Exception):  # noqa: N818 (named for what it is, as the design has it)
     """An image that is skipped, counted and listed; the text is a short reason."""
+
+
+class MissingImage(UnreadableImage):
+    """One whose file is not there."""
 
 
 @contextmanager
@@ -92,7 +97,9 @@ def open_image(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     except OSError as error:
         if not isinstance(error, FileNotFoundError) and error.errno not in _ABOUT_THE_FILE:
             raise _system_fault(text, error) from error
-        raise UnreadableImage((error.strerror or str(error)).lower()) from error
+        is_missing = isinstance(error, FileNotFoundError) or error.errno in _MISSING
+        kind = MissingImage if is_missing else UnreadableImage
+        raise kind((error.strerror or str(error)).lower()) from error
     with stream:
         try:
             image = _open(stream)
