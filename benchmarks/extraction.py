@@ -8,26 +8,27 @@ files: processes and threads that read and describe with one thread each, and th
 for one model on all cores. On a GPU it is the slower of reading on all cores and the raw forward
 pass. Loops, forward pass and extraction run in turns; ratios are of the same round, since what
 else runs on the machine slows all alike. The start is left out: of the loops the loading of the
-model, of the extraction what comes before a tenth of the images is described.
+model, of the extraction what comes before a tenth of the images is described; reading the others
+that were read by then is added to its time. Each loop takes blocks of the size that suits it best,
+which is tried before. Images that cannot be read are passed over.
+
+The demo city's images are small. What photographs cost, which take most of the time to read, is
+told with ``--data`` and a folder of them.
 """
 
-import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from multiprocessing.synchronize import Barrier
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import typer
+from extraction_loops import Work, best_block, loops
 
 from vgray.console import demo_city, say, user_errors
 from vgray.models.checkpoint import load_model, save_checkpoint
@@ -37,28 +38,9 @@ from vgray.orchestration.cluster import disconnect
 from vgray.orchestration.extraction import extract
 from vgray.orchestration.extraction_request import Request
 from vgray.orchestration.extraction_tally import Outcome
-from vgray.places import load_manifest, read_image
+from vgray.places import load_manifest
 from vgray.recipe import Recipe
 from vgray.training.precision import settle_precision
-
-_BLOCK = 32
-_GPU_BLOCK = 128
-_RAW_IMAGES = 512
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is described, by what, on how many cores."""
-
-    model: Path
-    data: Path
-    paths: list[str]
-    size_px: tuple[int, int]
-    cores: int
-
-    def blocks(self) -> list[list[str]]:
-        """Return the paths as the loops take them."""
-        return [self.paths[i : i + _BLOCK] for i in range(0, len(self.paths), _BLOCK)]
 
 
 @dataclass(frozen=True)
@@ -80,15 +62,19 @@ def measure(
     """Measure and print a table."""
     with user_errors(), tempfile.TemporaryDirectory() as folder:
         work = _prepare(data or demo_city(), model, images, Path(folder))
-        loops = _loops()
+        all_loops = loops()
+        blocks = {name: best_block(loop, work) for name, loop in all_loops.items()}
         say(f"{len(work.paths)} images, {work.cores} cores, {default_device().type}")
         rounds = []
         for number in range(repeats):
-            speeds = {name: loop(work) for name, loop in loops.items()}
+            speeds = {
+                name: loop(replace(work, block=blocks[name])) for name, loop in all_loops.items()
+            }
             found = _extraction(work, Path(folder) / f"out-{number}")
             rounds.append((speeds, found))
             say(f"round {number + 1}: {_line(speeds, found)}")
         _print_table(rounds, work.cores)
+        say("blocks of the loops: " + ", ".join(f"{name} {n}" for name, n in blocks.items()))
 
 
 def _prepare(data: str, model: Path | None, number: int, folder: Path) -> Work:
@@ -112,145 +98,32 @@ def _prepare(data: str, model: Path | None, number: int, folder: Path) -> Work:
     return Work(model, folder / "manifest.parquet", taken["path"].to_pylist(), size_px, cores)
 
 
-def _loops() -> dict[str, Callable[[Work], float]]:
-    """Return what is measured beside the extraction: images/s of each, by name."""
-    if default_device().type == "cuda":
-        return {"reading": _read_in_processes, "forward": _forward_alone}
-    return {
-        "processes": _describe_in_processes,
-        "threads": _describe_in_threads,
-        "readers and one model": _describe_with_readers,
-        "forward": _forward_alone,
-    }
-
-
 def _limit(speeds: dict[str, float]) -> float:
     loops = {name: speed for name, speed in speeds.items() if name != "forward"}
     return min(speeds.values()) if "reading" in speeds else max(loops.values())
 
 
-def _read(paths: Sequence[str], size_px: tuple[int, int]) -> torch.Tensor:
-    """Return (B, 3, H, W) in the memory order of the files, which is channels-last."""
-    pixels = np.empty((len(paths), *size_px, 3), np.uint8)
-    for place, path in enumerate(paths):
-        pixels[place] = read_image(path, size_px)
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
-def _in_processes(work: Work, describe: bool) -> float:
-    """Return images/s of a process for each core; blocks go to whoever is free."""
-    context = multiprocessing.get_context("spawn")
-    queue: Any = context.SimpleQueue()
-    barrier = context.Barrier(work.cores + 1)
-    workers = [
-        context.Process(target=_work, args=(work, describe, queue, barrier), daemon=True)
-        for _ in range(work.cores)
-    ]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    started = perf_counter()
-    for block in [*work.blocks(), *([None] * work.cores)]:
-        queue.put(block)
-    barrier.wait()
-    seconds = perf_counter() - started
-    for worker in workers:
-        worker.join()
-    return len(work.paths) / seconds
-
-
-def _work(work: Work, describe: bool, queue: Any, barrier: Barrier) -> None:
-    torch.set_num_threads(1)
-    network = load_model(work.model, "cpu") if describe else None
-    for warming_up in (True, False):
-        barrier.wait() if not warming_up else None
-        blocks = iter([work.paths[:_BLOCK], None]) if warming_up else iter(queue.get, object())
-        while (block := next(blocks)) is not None:
-            pixels = _read(block, work.size_px)
-            if network is not None:
-                network.describe(pixels)
-    barrier.wait()
-
-
-def _describe_in_processes(work: Work) -> float:
-    return _in_processes(work, describe=True)
-
-
-def _read_in_processes(work: Work) -> float:
-    return _in_processes(work, describe=False)
-
-
-def _describe_in_threads(work: Work) -> float:
-    network = load_model(work.model, "cpu")
-    return _timed(
-        work, 1, lambda pool: pool.map(lambda b: _forward(network, b, work.size_px), work.blocks())
-    )
-
-
-def _describe_with_readers(work: Work) -> float:
-    network = load_model(work.model, "cpu")
-
-    def run(pool: ThreadPoolExecutor) -> list[torch.Tensor]:
-        read = pool.map(lambda block: _read(block, work.size_px), work.blocks())
-        return [network.describe(pixels) for pixels in read]
-
-    return _timed(work, work.cores, run)
-
-
-def _forward(network: Network, block: Sequence[str], size_px: tuple[int, int]) -> torch.Tensor:
-    # Gradients are switched off for each thread by itself.
-    with torch.inference_mode():
-        described: torch.Tensor = network(_read(block, size_px))
-        return described
-
-
-def _timed(work: Work, threads: int, run: Callable[[ThreadPoolExecutor], Any]) -> float:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with ThreadPoolExecutor(
-            work.cores, initializer=torch.set_num_threads, initargs=(threads,)
-        ) as pool:
-            started = perf_counter()
-            list(run(pool))
-            return len(work.paths) / (perf_counter() - started)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _forward_alone(work: Work) -> float:
-    """Return images/s of the network on all cores, or the GPU, with pixels in memory."""
-    network = load_model(work.model)
-    on_gpu = network.device.type == "cuda"
-    block = _GPU_BLOCK if on_gpu else _BLOCK
-    pixels = torch.randint(0, 256, (block, *work.size_px, 3), dtype=torch.uint8)
-    images = pixels.permute(0, 3, 1, 2).to(network.device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(work.cores)
-    try:
-        with network.evaluating():
-            network(images).cpu()
-            started = perf_counter()
-            number = _RAW_IMAGES * (16 if on_gpu else 1) // block
-            for _ in range(number):
-                described = network(images)
-            described.cpu()
-        return number * block / (perf_counter() - started)
-    finally:
-        torch.set_num_threads(before)
-
-
 def _extraction(work: Work, out: Path) -> Extracted:
     """Extract with Ray started for it, and time all but a tenth of the images."""
-    times: list[tuple[float, int]] = []
-    request = Request(work.model, str(work.data), ("test",), out)
     try:
-        outcome = extract(request, progress=lambda done, _: times.append((perf_counter(), done)))
+        outcome = extract(Request(work.model, str(work.data), ("test",), out))
     finally:
         disconnect()
-    begun = next(each for each in times if each[1] >= len(work.paths) / 10)
-    seconds, number = (last - first for last, first in zip(times[-1], begun, strict=True))
-    return Extracted(number / seconds if seconds else 0.0, outcome)
+    return Extracted(_steady_speed(outcome, work.cores), outcome)
+
+
+def _steady_speed(outcome: Outcome, cores: int) -> float:
+    """Return images/s after a tenth of them; 0 where nothing came after that.
+
+    Those that were read by then, and not described, have had a part of their work done before the
+    clock: what reading them takes of the cores is added.
+    """
+    read_at, came_at, images = outcome.blocks.T
+    done = images.cumsum()
+    begun = int(np.argmax(done >= done[-1] / 10))
+    ahead = images[read_at <= came_at[begun]].sum() - done[begun]
+    seconds = came_at[-1] - came_at[begun] + ahead * outcome.read_s / done[-1] / cores
+    return float((done[-1] - done[begun]) / seconds) if begun < len(images) - 1 else 0.0
 
 
 def _line(speeds: dict[str, float], found: Extracted) -> str:

@@ -24,9 +24,10 @@ from vgray.console import (
     user_errors,
 )
 from vgray.errors import UserError
+from vgray.places import left_out
 from vgray.places.files import local_or_uri
 from vgray.places.views import QueryMethod
-from vgray.retrieval.descriptors import SHARD_ROWS, DType
+from vgray.retrieval.description import SHARD_ROWS, DType
 
 _SILENCE_S = 10  # between two lines of progress where there is no terminal
 
@@ -83,12 +84,12 @@ def extract(
             raise UserError("--train-images is for the train split; give --split train too")
         settings = parse_settings(set_ or [])
 
-        from vgray.models.checkpoint import test_recipe
+        from vgray.models.checkpoint import changed_recipe
         from vgray.orchestration import extraction, extraction_request
         from vgray.training.checkpoint_of import find_checkpoint
 
         checkpoint = find_checkpoint(model).absolute()
-        test_recipe(checkpoint, settings)
+        changed_recipe(checkpoint, settings)
         request = extraction_request.Request(
             model=checkpoint,
             data=local_or_uri(data or demo_city()),
@@ -102,14 +103,23 @@ def extract(
             shard_rows=shard_rows,
             train_images=train_images,
         )
+        manifest = extraction_request.load_images(request)
         if not split:
-            there = set(extraction_request.load_images(request)["split"].to_pylist())
+            there = set(manifest["split"].to_pylist())
             request = replace(request, splits=("test",) if "test" in there else ("val",))
         say(f"{checkpoint}: describing split {', '.join(request.splits)} of {request.data}")
+        for reason, paths in left_out(manifest).items():
+            if paths:
+                say(f"{len(paths):,} images left out ({reason}), such as {paths[0]}")
         try:
             with _progress() as step:
                 done = extraction.extract(
-                    request, address=address, command=sys.argv, progress=step, say=say
+                    request,
+                    manifest=manifest,
+                    address=address,
+                    command=sys.argv,
+                    progress=step,
+                    say=say,
                 )
         except KeyboardInterrupt:
             again = shlex.join(["python", *sys.argv])
@@ -127,13 +137,14 @@ def extract(
             f"{done.num_skipped:,} skipped{skipped}"
         )
         if done.num_described:
+            speed = f"{done.images_per_s:.0f} images/s, " if done.images_per_s is not None else ""
             say(
-                f"speed:  {done.images_per_s:.0f} images/s after a start of {done.startup_s:.1f} s;"
-                f" {describe_duration(done.seconds)} in all"
+                f"took:   {speed}{describe_duration(done.seconds)} in all with a start of "
+                f"{done.startup_s:.1f} s"
             )
         say(f"wrote:  {done.folder}")
         if set(request.splits) != {"train"}:
-            options = ["--descriptors", str(out), *(["--no-labels"] if no_labels else [])]
+            options = ["--descriptors", str(done.folder), *(["--no-labels"] if no_labels else [])]
             say(f"next:   python jobs/evaluate.py {shlex.join(options)}")
 
 

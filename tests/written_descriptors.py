@@ -9,15 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgray.recipe import Recipe
-from vgray.retrieval.descriptors import (
-    FILE,
-    IMAGE_SCHEMA,
-    Description,
-    Descriptors,
-    Extraction,
-    shards,
-    write_table,
-)
+from vgray.retrieval.description import FILE, Description, Extraction
+from vgray.retrieval.descriptors import Descriptors
+from vgray.retrieval.shards import IMAGE_SCHEMA, shards, write_table
 
 
 def write_descriptors(

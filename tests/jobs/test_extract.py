@@ -57,7 +57,7 @@ def test_a_city_is_described_once(
     described = Descriptors(tmp_path / "out")
     number = sum(described.description.parts.values())
     assert f"images: {number} new, 0 already there; of all 1 skipped ({tmp_path}/out/" in said
-    assert "images/s after a start of " in said
+    assert " in all with a start of " in said
     assert lines[-2:] == [
         f"wrote:  {tmp_path}/out",
         f"next:   python jobs/evaluate.py --descriptors {tmp_path}/out",
@@ -75,7 +75,7 @@ def test_a_city_is_described_once(
     status, said, errors = call_extract(capsys, *command)
     assert (status, errors) == (0, "")
     assert f"images: 0 new, {number} already there; of all 1 skipped" in said
-    assert "images/s" not in said
+    assert "took:" not in said
 
     other = save_model(tmp_path / "other", seed=1)
     status, _, errors = call_extract(capsys, *command, "--model", other)
@@ -150,6 +150,7 @@ MISTAKES = [
     (["--train-images", "5"], "give --split train too"),
     (["--out", "CITY"], "has images in it but no descriptors"),
     (["--out", "MODEL/recipe.json"], "is a file"),
+    (["--out", "s3://bucket/x"], "not to an address"),
 ]
 
 
@@ -211,6 +212,11 @@ def test_the_default_split_and_what_comes_next(
     city = shutil.copytree(tiny_city, tmp_path / "city")
     command = ["--model", model, "--data", city, "--out", tmp_path / "out"]
     assert "split test of" in call_extract(capsys, *command)[1]
+    assert "left out" not in call_extract(capsys, *command)[1]
+    shutil.copy(min((city / "images" / "val").rglob("*.jpg")), city / "images" / "loose.jpg")
+    said = call_extract(capsys, *command)[1]
+    assert re.search(r"1 images left out \(.+\), such as .*loose.jpg", said), said
+    asked[1:] = []
     shutil.rmtree(city / "images" / "test")
     assert "split val of" in call_extract(capsys, *command)[1]
     assert "next:" not in call_extract(capsys, *command, "--split", "train")[1]

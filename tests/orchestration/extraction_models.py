@@ -13,11 +13,11 @@ from vgray.orchestration.extraction_request import Request
 from vgray.recipe import Recipe
 
 
-def small_model(folder: Path, seed: int = 0) -> Path:
+def small_model(folder: Path, seed: int = 0, precision: str = "float32") -> Path:
     """Write a checkpoint of an untrained network for 32 px."""
     recipe = Recipe().with_settings(
         {"image_size": [32, 32], "backbone.weights": "none", "backbone.crop_last": 2,
-         "aggregator.name": "gem", "precision": "float32"}
+         "aggregator.name": "gem", "precision": precision}
     )  # fmt: skip
     torch.manual_seed(seed)
     return save_checkpoint(folder, Network(recipe), {})

@@ -18,7 +18,7 @@ from extraction_models import request_for, small_model, start_extraction
 
 from vgray.errors import UserError
 from vgray.models import load_model
-from vgray.orchestration import extraction, extraction_pipeline
+from vgray.orchestration import extraction_pipeline, extraction_request
 from vgray.orchestration.cluster import disconnect
 from vgray.orchestration.extraction import extract, extract_all
 from vgray.orchestration.extraction_request import describe_request
@@ -55,7 +55,7 @@ def described(
     out = tmp_path_factory.mktemp("described") / "all"
     outcome = extract(request_for(model, city, out, dtype="float32"))
     assert outcome.num_described == outcome.num_images == num_images(load_manifest(city))
-    assert 0 < outcome.startup_s < outcome.seconds and outcome.images_per_s > 0
+    assert 0 < outcome.startup_s < outcome.seconds and outcome.blocks[:, 2].sum() > 0
     assert min(outcome.read_s, outcome.describe_s, outcome.write_s) > 0
     return Descriptors(out)
 
@@ -99,7 +99,7 @@ def test_a_finished_folder_needs_no_ray(
 
     monkeypatch.setattr(extraction_pipeline, "join_cluster", refuse)
     outcome = extract(request_for(model, city, described.folder, dtype="float32"))
-    assert outcome.num_described == 0 and outcome.images_per_s == 0
+    assert outcome.num_described == 0 and outcome.images_per_s is None
     assert outcome.num_images == num_images(load_manifest(city))
 
 
@@ -225,7 +225,7 @@ def test_a_fault_of_a_worker_is_one_line(
     gone = small_model(tmp_path / "gone")
     request = request_for(gone, city, tmp_path / "out", splits=("val",))
     description = describe_request(request, load_manifest(city))
-    monkeypatch.setattr(extraction, "describe_request", lambda *_: description)
+    monkeypatch.setattr(extraction_request, "describe_request", lambda *_: description)
     shutil.rmtree(gone)
     with pytest.raises(UserError, match=r"gone: no such folder") as error:
         extract(request)

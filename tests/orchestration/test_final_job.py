@@ -20,8 +20,10 @@ from vgray.places import load_manifest
 from vgray.reports.plan import Options, Plan, make_plan
 from vgray.reports.results import Report
 from vgray.reports.writing import read_report, write_report
-from vgray.retrieval.descriptors import IMAGE_SCHEMA, Descriptors, part_images, write_table
+from vgray.retrieval.description import part_images
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.pca import MAX_IMAGES
+from vgray.retrieval.shards import IMAGE_SCHEMA, write_table
 
 DIMENSION = 128
 

@@ -11,7 +11,8 @@ from written_descriptors import write_descriptors
 from vgray.errors import UserError
 from vgray.places import fingerprint, load_manifest, positives_within
 from vgray.reports.test_sets import describe_test_set
-from vgray.retrieval.descriptors import FILE, Descriptors
+from vgray.retrieval.description import FILE
+from vgray.retrieval.descriptors import Descriptors
 
 POSITIONS = {
     "test-database": np.array([[0, 0], [100, 0], [200, 0], [np.nan, 0]], float),

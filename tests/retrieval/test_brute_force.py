@@ -10,16 +10,10 @@ import torch
 from vgray import Recipe, load_manifest
 from vgray.models import Network, ensure_network
 from vgray.places import open_store
-from vgray.retrieval.descriptors import (
-    FILE,
-    IMAGE_SCHEMA,
-    Description,
-    Descriptors,
-    part_images,
-    shards,
-    write_table,
-)
+from vgray.retrieval.description import FILE, Description, part_images
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.evaluation import evaluate
+from vgray.retrieval.shards import IMAGE_SCHEMA, shards, write_table
 
 pytestmark = pytest.mark.photos
 

@@ -7,7 +7,8 @@ import pytest
 from written_descriptors import write_descriptors
 
 from vgray.errors import UserError
-from vgray.retrieval.descriptors import FILE, Descriptors
+from vgray.retrieval.description import FILE
+from vgray.retrieval.descriptors import Descriptors
 
 
 @pytest.fixture

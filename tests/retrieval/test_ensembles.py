@@ -10,9 +10,10 @@ from written_descriptors import write_descriptors
 
 from vgray.errors import UserError
 from vgray.retrieval import ensembles, nearest
-from vgray.retrieval.descriptors import Descriptors, write_table
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.ensembles import AveragedSimilarity, Concatenated
 from vgray.retrieval.pca import Projected, fit_pca
+from vgray.retrieval.shards import write_table
 
 NUMBERS = {"train-train": 40, "val-database": 23, "val-queries": 7}
 

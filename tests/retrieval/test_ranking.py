@@ -12,8 +12,9 @@ from written_descriptors import write_descriptors
 from vgray.errors import UserError
 from vgray.places import positives_within
 from vgray.retrieval import first_hits, recall_at_n
-from vgray.retrieval.descriptors import IMAGE_SCHEMA, Descriptors
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.ranking import Ranking, rank_split, ranking_of
+from vgray.retrieval.shards import IMAGE_SCHEMA
 
 
 def images(positions_m: NDArray[np.floating]):

@@ -7,10 +7,11 @@ import pytest
 from written_descriptors import write_descriptors
 
 from vgray.errors import UserError
-from vgray.retrieval.descriptors import Descriptors, shards, write_table
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.evaluation import evaluate
 from vgray.retrieval.evaluation_summary import Evaluated, summarise
 from vgray.retrieval.same_images import require_same_images
+from vgray.retrieval.shards import shards, write_table
 
 NUM_QUERIES = 40
 

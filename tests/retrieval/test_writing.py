@@ -15,13 +15,8 @@ from written_descriptors import write_descriptors
 from vgray.errors import UserError
 from vgray.places import SCHEMA
 from vgray.retrieval import writable
-from vgray.retrieval.descriptors import (
-    FILE,
-    Description,
-    Descriptors,
-    Extraction,
-    read_description,
-)
+from vgray.retrieval.description import FILE, Description, Extraction, read_description
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.writing import SKIPPED, TEMPORARY, Writer
 
 PART, ROWS, DIMENSION = "test-database", 10, 8
@@ -339,17 +334,9 @@ def test_what_the_manifest_leaves_out_is_listed(made: Made) -> None:
 
 def test_a_folder_that_looks_like_an_address(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made.folder.parent)
-    monkeypatch.setenv("HOME", str(made.folder.parent))
-    for name in ("run:1/out", "~/out"):
-        made.folder = Path(name)
-        with made.writer() as writer:
-            made.add(writer, [*range(ROWS)])
-            writer.close()
-        folder = made.folder.expanduser()
-        assert len(Descriptors(folder).load("test", "database")) == ROWS
-        assert len(Descriptors(folder).images("test", "database")) == ROWS
-    assert not Path("~").exists()
-    made.folder = Path("s3://bucket/out")
-    with pytest.raises(UserError, match=r"s3:/bucket/out: .*not to an address"):
-        made.writer()
-    assert not Path("s3:").exists()
+    made.folder = Path("run:1/out")
+    with made.writer() as writer:
+        made.add(writer, [*range(ROWS)])
+        writer.close()
+    assert len(Descriptors(made.folder).load("test", "database")) == ROWS
+    assert len(Descriptors(made.folder).images("test", "database")) == ROWS

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
+from vgray.orchestration import cluster  # noqa: F401 (it sets what Ray reads when imported)
+
+from ray.experimental.internal_kv import (  # isort: skip
+    _internal_kv_del,
+    _internal_kv_get,
+    _internal_kv_put,
+)
 
 MOST = 3
 """Workers that may die at the same work."""

@@ -11,7 +11,9 @@ from vgray.orchestration.extraction import extract_all
 from vgray.orchestration.extraction_request import Request, describe_request
 from vgray.orchestration.extraction_tally import Outcome
 from vgray.reports.image_sets import DataSet
-from vgray.retrieval.descriptors import FILE, Description, Descriptors, read_description, shards
+from vgray.retrieval.description import FILE, Description, read_description
+from vgray.retrieval.descriptors import Descriptors
+from vgray.retrieval.shards import shards
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Shows progress under a label: the callback takes how many are done, and of how many."""
@@ -87,7 +89,8 @@ class DescriptorFolders:
         }
 
         def finished(request: Request, outcome: Outcome) -> None:
-            speed = f" at {outcome.images_per_s:,.0f} images/s" if outcome.images_per_s else ""
+            known = outcome.images_per_s is not None
+            speed = f" at {outcome.images_per_s:,.0f} images/s" if known else ""
             skipped = f", {outcome.num_skipped:,} skipped" if outcome.num_skipped else ""
             self.say(
                 f"{titles[request.out]}: extracted {outcome.num_described:,} images{speed}"
@@ -97,6 +100,7 @@ class DescriptorFolders:
         with self.counting("extracting") as progress:
             extract_all(
                 [each.request for each in folders],
+                manifests={each.request.data: each.first.data.manifest for each in folders},
                 address=self.address,
                 command=self.command,
                 progress=progress,

@@ -5,8 +5,6 @@ What a folder has already is not described again; when nothing is missing, Ray i
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
 from time import perf_counter
 
 import numpy as np
@@ -15,17 +13,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vgray.errors import UserError
-from vgray.orchestration.extraction_request import (
-    Request,
-    describe_request,
-    images_of,
-    load_images,
-)
+from vgray.orchestration.extraction_request import Asked, Request, describe_requests
 from vgray.orchestration.extraction_tally import Outcome, Tally
+from vgray.places.headers import first_unreadable
 from vgray.places.views import QueryMethod
-from vgray.provenance import versions
 from vgray.recipe import Recipe
-from vgray.retrieval.descriptors import NUM_CROPS, Described, Description, Extraction, is_query_part
+from vgray.retrieval.description import FILE, NUM_CROPS, Description, is_query_part
+from vgray.retrieval.shards import Described
 from vgray.retrieval.writing import Writer
 
 
@@ -91,7 +85,7 @@ def extract_all(
         # Every folder is locked from here on, so that what comes later will not be in vain.
         extractions = [
             _Extraction(asked, started, stack)
-            for asked in _describe_requests(requests, manifests or {}, command)
+            for asked in describe_requests(requests, manifests or {}, command)
         ]
 
         def note(extraction: _Extraction) -> None:
@@ -109,16 +103,6 @@ def extract_all(
         return [outcomes[id(extraction)] for extraction in extractions]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A request and what it comes to."""
-
-    request: Request
-    images: Mapping[str, pa.Table]
-    description: Description
-    left_out: Sequence[tuple[str, str]]
-
-
 class WorkerError(RuntimeError):
     """A bug that showed in a worker; the text is the worker's traceback."""
 
@@ -126,11 +110,14 @@ class WorkerError(RuntimeError):
 class _Extraction:
     """A request being carried out."""
 
-    def __init__(self, asked: _Asked, started: float, stack: contextlib.ExitStack) -> None:
+    def __init__(self, asked: Asked, started: float, stack: contextlib.ExitStack) -> None:
         self.request = request = asked.request
         self.images = images = asked.images
         if request.strict and not (request.out / FILE).is_file():
-            _require_readable(images)
+            # Once the folder is begun it holds to these data, and mended ones are others.
+            for table in images.values():
+                if found := first_unreadable(table["path"].to_pylist()):
+                    raise _unreadable(*found)
         self.writer = stack.enter_context(
             Writer(request.out, asked.description, images, asked.left_out)
         )
@@ -164,31 +151,6 @@ class _Extraction:
         """Complete the folder, of which all shards are there."""
         self.writer.close()
         return self.tally.outcome(self.request.out, len(self.writer.skipped()))
-
-
-def _describe_requests(
-    requests: Sequence[Request], loaded: Mapping[str, pa.Table], command: Sequence[str]
-) -> list[_Asked]:
-    """Return the images and the folder's description of each request, before any is begun.
-
-    Requests of the same images share their tables.
-    """
-    created = datetime.now().astimezone().isoformat(timespec="seconds")
-    record = Extraction(list(command), versions(), created)
-    manifests: dict[object, pa.Table] = {}
-    images: dict[object, dict[str, pa.Table]] = {}
-    described = []
-    for request in requests:
-        data = request.data, request.labelled
-        if data not in manifests:
-            manifests[data] = loaded.get(request.data) or load_images(request)
-        description = describe_request(request, manifests[data])
-        wanted = *data, request.splits, request.train_images
-        if wanted not in images:
-            images[wanted] = images_of(request, manifests[data])
-        description = replace(description, extractions=(record,))
-        described.append(_Asked(request, images[wanted], description, not_in(manifests[data])))
-    return described
 
 
 def _by_model(extractions: Sequence[_Extraction]) -> list[_Extraction]:
@@ -268,6 +230,6 @@ def _columns(
 
 def _unreadable(path: str, reason: str) -> UserError:
     return UserError(
-        f"{path}: cannot be read ({reason}); leave --strict out to skip it, or mend or remove it "
-        "and, since the data are others then, give a new --out if descriptors.json is there"
+        f"{path}: cannot be read ({reason}); leave --strict out to skip it, or mend or remove it: "
+        "then the data are others, and what is in --out by now needs another"
     )

@@ -16,14 +16,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from vgray.orchestration.cluster import connect  # first: it sets what Ray reads when imported
 from vgray.orchestration.attempts import Attempts
+from vgray.orchestration.cluster import connect
 from vgray.orchestration.describing import Describe
 from vgray.orchestration.extraction_workers import DescribeBlocks, ReadSpans, Span
 from vgray.orchestration.reading import Read, Work
 from vgray.places.images import Size
 from vgray.places.views import QueryMethod
-from vgray.retrieval.descriptors import NUM_CROPS, Shard
+from vgray.retrieval.description import NUM_CROPS
+from vgray.retrieval.shards import Shard
 
 import ray  # isort: skip
 import ray.data  # isort: skip
@@ -126,7 +127,9 @@ def describe_images(
             .map_batches(
                 DescribeBlocks,
                 fn_constructor_args=(
-                    partial(Describe, works, pool.device, pool.threads), files, attempts
+                    partial(Describe, works, pool.device, pool.threads),
+                    files,
+                    attempts,
                 ),
                 batch_size=None,
                 batch_format="pyarrow",

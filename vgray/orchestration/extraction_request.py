@@ -1,7 +1,9 @@
 """What an extraction is asked for: a model, images, and how they are to be described."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ import pyarrow.compute as pc
 from vgray.errors import UserError
 from vgray.places import SCHEMA, fingerprint, load_manifest
 from vgray.places.images import DECODER_VERSION
+from vgray.places.manifest import left_out_images
 from vgray.places.views import QueryMethod
+from vgray.provenance import versions
 from vgray.recipe import Recipe
-from vgray.retrieval.descriptors import (
+from vgray.retrieval.description import (
     SHARD_ROWS,
     Description,
     DType,
+    Extraction,
     part_images,
     part_name,
 )
@@ -34,6 +39,7 @@ class Request:
     data: str
     splits: tuple[str, ...]
     out: Path
+    """A folder of this machine; made absolute."""
     query_method: QueryMethod = "resize"
     """How queries are taken; the database and all of split train have the recipe's image size."""
     dtype: DType = "float16"
@@ -46,6 +52,31 @@ class Request:
     shard_rows: int = SHARD_ROWS
     train_images: int | None = None
     """Of split train, at most so many images, evenly spaced; None for all."""
+
+    def __post_init__(self) -> None:
+        """Settle where ``out`` is.
+
+        Raises:
+            UserError: it is an address, such as ``s3://bucket/folder``.
+        """
+        if re.match(r"[A-Za-z][\w+.-]+:/", str(self.out)):  # a Path keeps one slash of two
+            raise UserError(
+                f"--out {self.out}: descriptors are written to a folder of this machine, not to an "
+                "address; give a path"
+            )
+        object.__setattr__(self, "out", self.out.expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request and what it comes to."""
+
+    request: Request
+    images: Mapping[str, pa.Table]
+    """Each part's rows of the manifest; requests of the same images have the same mapping."""
+    description: Description
+    left_out: Sequence[tuple[str, str]]
+    """Path and reason of the data's images that are not in the manifest."""
 
 
 def load_images(request: Request) -> pa.Table:
@@ -92,6 +123,33 @@ def describe_request(request: Request, manifest: pa.Table) -> Description:
         labelled=request.labelled,
         shard_rows=request.shard_rows,
     )
+
+
+def describe_requests(
+    requests: Sequence[Request], loaded: Mapping[str, pa.Table], command: Sequence[str]
+) -> list[Asked]:
+    """Return what each request comes to; ``loaded`` has the manifests of some data.
+
+    Raises:
+        UserError: as for :func:`describe_request`, or there are no such data.
+    """
+    created = datetime.now().astimezone().isoformat(timespec="seconds")
+    record = Extraction(list(command), versions(), created)
+    manifests: dict[object, pa.Table] = {}
+    images: dict[object, dict[str, pa.Table]] = {}
+    asked = []
+    for request in requests:
+        data = request.data, request.labelled
+        if data not in manifests:
+            known = loaded.get(request.data)
+            manifests[data] = load_images(request) if known is None else known
+        description = replace(describe_request(request, manifests[data]), extractions=(record,))
+        wanted = *data, request.splits, request.train_images
+        if wanted not in images:
+            images[wanted] = images_of(request, manifests[data])
+        left_out = left_out_images(manifests[data])
+        asked.append(Asked(request, images[wanted], description, left_out))
+    return asked
 
 
 def images_of(request: Request, manifest: pa.Table) -> dict[str, pa.Table]:

@@ -81,9 +81,7 @@ class Read:
         for part, path, size_bytes in zip(*columns, strict=True):
             yield path, work.size_px, work.methods[part], size_bytes >= 0
 
-    def _read(
-        self, path: str, size_px: Size, method: QueryMethod, is_listed: bool
-    ) -> Views | str:
+    def _read(self, path: str, size_px: Size, method: QueryMethod, is_listed: bool) -> Views | str:
         """Return an image, or why it cannot be read."""
         try:
             return read_views(path, size_px, method)

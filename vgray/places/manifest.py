@@ -124,6 +124,14 @@ def left_out(table: pa.Table) -> dict[str, list[str]]:
     return reasons
 
 
+def left_out_images(table: pa.Table) -> list[tuple[str, str]]:
+    """Return the same as (path, reason), with the path that a file has."""
+    root = root_of(table)
+    return [
+        (join(root, path), reason) for reason, paths in left_out(table).items() for path in paths
+    ]
+
+
 def fingerprint(table: pa.Table) -> str:
     """Return 64 hexadecimal digits that change with the data: paths below the root, file sizes,
     positions, splits, roles and places.

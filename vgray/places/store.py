@@ -26,9 +26,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vgray.errors import UserError
-from vgray.places.files import join
 from vgray.places.images import DECODER_VERSION, UnreadableImage, read_image
-from vgray.places.manifest import left_out, root_of
+from vgray.places.manifest import left_out_images
 
 CACHE_VARIABLE = "VGRAY_CACHE"
 _CHUNK = 32
@@ -130,10 +129,7 @@ def open_store(
 
 def skipped_images(table: pa.Table, store: ImageStore) -> list[tuple[str, str]]:
     """Return (path, reason) of the images that are not used: unreadable, or left out before."""
-    root = root_of(table)
-    return store.skipped + [
-        (join(root, path), reason) for reason, paths in left_out(table).items() for path in paths
-    ]
+    return store.skipped + left_out_images(table)
 
 
 def _key(table: pa.Table, size_px: tuple[int, int]) -> str:

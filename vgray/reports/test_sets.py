@@ -10,7 +10,8 @@ from vgray.errors import UserError
 from vgray.places import fingerprint, load_manifest, positives_within, require_one_zone
 from vgray.places.manifest import SPLITS
 from vgray.reports.results import TestSet
-from vgray.retrieval.descriptors import Descriptors, part_name
+from vgray.retrieval.description import part_name
+from vgray.retrieval.descriptors import Descriptors
 
 
 def describe_test_set(

@@ -7,215 +7,30 @@ pixels, 0 to 255), ``height_px`` and ``width_px`` of the file, ``crop`` (0, or 0
 is described by five crops, in as many rows) and ``descriptor``, a list of fixed size.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow.fs import LocalFileSystem
-from pydantic import TypeAdapter, ValidationError
 
 from vgray.errors import UserError
-from vgray.places import SCHEMA
-
-FILE = "descriptors.json"
-SHARD_ROWS = 1024  # half a minute's work of two cores, which is what a kill costs
-NUM_CROPS = 5
-DType: TypeAlias = Literal["float16", "float32"]
-Described: TypeAlias = NDArray[np.floating]
-"""Descriptors (N, D), or (N, 5, D) of queries in crops; L2-normalised."""
-
-IMAGE_SCHEMA = pa.schema(
-    [
-        *SCHEMA,
-        pa.field("brightness", pa.float32(), nullable=False),
-        pa.field("height_px", pa.int32(), nullable=False),
-        pa.field("width_px", pa.int32(), nullable=False),
-    ]
+from vgray.retrieval.description import FILE, NUM_CROPS, part_name, read_description, split_and_role
+from vgray.retrieval.shards import (
+    AGAIN,
+    IMAGE_SCHEMA,
+    Described,
+    Shard,
+    identity_of,
+    read_columns,
+    shards,
+    skipped_of,
 )
-_IDENTITY, _SKIPPED = b"vgray_identity", b"vgray_skipped"
-_DISK = LocalFileSystem()
-_AGAIN = "give the command again that made the folder, jobs/extract.py or jobs/report.py"
 
 
 class UnknownPartError(UserError):
     """A part that was not extracted."""
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What wrote shards, for the record."""
-
-    command: Sequence[str]
-    versions: Mapping[str, str]
-    created: str
-    """When it began, as ISO 8601."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What ``descriptors.json`` says of a folder.
-
-    ``identity`` decides whether two folders hold the same numbers; the rest is for people.
-    """
-
-    model: str
-    """Where the checkpoint was."""
-    model_hash: str
-    """Of its weights and of its recipe with the changes for testing."""
-    recipe: dict[str, Any]
-    """As the images were described: with another image size, if one was asked for."""
-    dimension: int
-    data: str
-    """The data set: a folder, a manifest or an address."""
-    fingerprint: str
-    """Of the data set's manifest."""
-    parts: dict[str, int]
-    """The images of each part (``test-queries``), the unreadable ones among them."""
-    query_method: str
-    """How queries were cut or resized; the database always has the recipe's image size."""
-    dtype: DType
-    decoder_version: int
-    """``vgray.places.images.DECODER_VERSION`` where the images were read."""
-    labelled: bool = True
-    """False where the images came without positions."""
-    shard_rows: int = SHARD_ROWS
-    """Images of a shard, the last of a part has fewer."""
-    extractions: tuple[Extraction, ...] = ()
-    """Those that wrote shards, in order; they may have had other versions."""
-
-    @property
-    def identity(self) -> dict[str, str | int]:
-        """What decides the numbers: model, data, how queries are read, number type."""
-        names = ("model_hash", "fingerprint", "query_method", "dtype", "decoder_version")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def distance_m(self) -> float:
-        """Within how many metres the recipe counts an image as a positive."""
-        return float(self.recipe["evaluation"]["distance_m"])
-
-    def check(self) -> None:
-        """Raise ValueError, KeyError or TypeError if no extraction can have written this."""
-        if not (self.distance_m > 0 and len(self.recipe["image_size"]) == 2):
-            raise ValueError("a recipe of other things")
-        if min(self.dimension, self.shard_rows, len(self.parts)) < 1:
-            raise ValueError("nothing described")
-        if any(number < 0 or not all(_split_and_role(p)) for p, number in self.parts.items()):
-            raise ValueError("parts of other things")
-
-    def to_json(self) -> str:
-        """Return it as JSON text."""
-        return json.dumps(asdict(self), indent=1) + "\n"
-
-
-_DESCRIPTION = TypeAdapter(Description)
-_REQUIRED = [field.name for field in fields(Description) if field.default is MISSING]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file of a part: which images it holds."""
-
-    part: str
-    index: int
-    start: int
-    """Its first image, as the row of the part."""
-    stop: int
-    file: Path
-
-
-def part_name(split: str, role: str) -> str:
-    """Return the name of the images of a split and role."""
-    return f"{split}-{role}"
-
-
-def is_query_part(part: str) -> bool:
-    """Return whether a part's images are taken as the query method says.
-
-    The database has the recipe's image size, and so have all images of split train.
-    """
-    split, role = _split_and_role(part)
-    return role == "queries" and split != "train"
-
-
-def part_images(manifest: pa.Table, split: str, role: str) -> pa.Table:
-    """Return a part's rows of the manifest, in its order, which is by path."""
-    return manifest.filter(
-        pc.and_(pc.equal(manifest["split"], split), pc.equal(manifest["role"], role))
-    )
-
-
-def shards(folder: Path, part: str, num_images: int, shard_rows: int) -> list[Shard]:
-    """Return the shards that a part of so many images has."""
-    count = -(-num_images // shard_rows)
-    return [
-        Shard(
-            part,
-            index,
-            index * shard_rows,
-            min((index + 1) * shard_rows, num_images),
-            folder / f"{part}-{index:05d}-of-{count:05d}.parquet",
-        )
-        for index in range(count)
-    ]
-
-
-def read_description(folder: str | Path) -> Description:
-    """Read what a folder of descriptors is.
-
-    Raises:
-        UserError: it is none, or its ``descriptors.json`` is damaged.
-    """
-    folder = Path(folder)
-    try:
-        description = _DESCRIPTION.validate_json((folder / FILE).read_bytes(), strict=True)
-        description.check()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder}: no descriptors here ({FILE} is missing); make them with jobs/extract.py"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if names := _missing_fields(error):
-            raise UserError(
-                f"{folder}: {FILE} has no {names[0]}, so another version of vgray wrote it; use "
-                "that version, or extract again into another folder"
-            ) from None
-        raise UserError(
-            f"{folder}: {FILE} is damaged; delete the folder and extract again"
-        ) from None
-    return description
-
-
-def _missing_fields(error: Exception) -> list[str]:
-    """Return the fields that a description lacks, if that is all that is wrong with it."""
-    found = error.errors() if isinstance(error, ValidationError) else []
-    names = [str(each["loc"][0]) for each in found if each["type"] == "missing"]
-    return names if len(names) == len(found) < len(_REQUIRED) else []
-
-
-def identity_of(shard: Shard) -> dict[str, str | int]:
-    """Return the identity that a shard was written with, and check that it can be opened.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    return _metadata(shard)[0]
-
-
-def skipped_of(shard: Shard) -> list[tuple[str, str]]:
-    """Return (path, reason) of the images of a shard that could not be read.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    return _metadata(shard)[1]
 
 
 class Descriptors:
@@ -263,7 +78,7 @@ class Descriptors:
         if missing:
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(found)} shards of {part} are missing, such "
-                f"as {missing[0].file.name}; {_AGAIN}, which goes on"
+                f"as {missing[0].file.name}; {AGAIN}, which goes on"
             )
         for shard in found:
             if identity_of(shard) != self.description.identity:
@@ -280,7 +95,7 @@ class Descriptors:
             UserError: as for :meth:`shards`, or a shard is damaged.
         """
         tables = [
-            _first_crops(_read(shard, [*IMAGE_SCHEMA.names, "crop"]))
+            _first_crops(read_columns(shard, [*IMAGE_SCHEMA.names, "crop"]))
             for shard in self.shards(split, role)
         ]
         empty = IMAGE_SCHEMA.empty_table()
@@ -291,7 +106,7 @@ class Descriptors:
         return [
             image
             for part in self.description.parts
-            for shard in self.shards(*_split_and_role(part))
+            for shard in self.shards(*split_and_role(part))
             for image in skipped_of(shard)
         ]
 
@@ -331,7 +146,7 @@ class Descriptors:
         return np.concatenate(found).astype(np.float32)
 
     def _described(self, shard: Shard) -> Described:
-        table = _read(shard, ["crop", "descriptor"])
+        table = read_columns(shard, ["crop", "descriptor"])
         column = table["descriptor"].combine_chunks()
         if table.num_rows == 0:
             return np.empty((0, self.dimension), self.description.dtype)
@@ -347,94 +162,5 @@ class Descriptors:
         return described
 
 
-def write_table(
-    shard: Shard,
-    description: Description,
-    images: pa.Table,
-    descriptors: Described,
-    skipped: Sequence[tuple[str, str]],
-    temporary: Path,
-) -> None:
-    """Write the rows of a shard to the file ``temporary``, with a checksum of each page.
-
-    Args:
-        shard: what is written.
-        description: of the folder.
-        images: (N rows) of ``IMAGE_SCHEMA``, those of the shard that could be read, in order.
-        descriptors: (N, D), or (N, 5, D) of crops.
-        skipped: path and reason of those that could not.
-        temporary: where to write.
-
-    Raises:
-        ValueError: these do not fit together.
-        OSError: the disk is full or the file cannot be written.
-    """
-    if images.num_rows != len(descriptors) or images.num_rows + len(skipped) != (
-        shard.stop - shard.start
-    ):
-        raise ValueError(
-            f"{shard.file.name}: {images.num_rows} images, {len(descriptors)} descriptors and "
-            f"{len(skipped)} skipped for rows {shard.start} to {shard.stop}"
-        )
-    crops = descriptors.shape[1] if descriptors.ndim == 3 else 1
-    flat = np.ascontiguousarray(descriptors, dtype=description.dtype).reshape(-1)
-    if flat.size != images.num_rows * crops * description.dimension:
-        raise ValueError(f"descriptors {descriptors.shape} of {description.dimension} dimensions")
-    table = images.take(np.repeat(np.arange(images.num_rows), crops))
-    table = table.append_column(
-        "crop", pa.array(np.tile(np.arange(crops), images.num_rows), pa.int8())
-    )
-    column = pa.FixedSizeListArray.from_arrays(pa.array(flat), description.dimension)
-    table = table.append_column("descriptor", column).replace_schema_metadata(
-        {
-            _IDENTITY: json.dumps(description.identity),
-            _SKIPPED: json.dumps([list(image) for image in skipped]),
-        }
-    )
-    # Descriptors are noise to a compressor, and dictionaries of them would be built in vain.
-    pq.write_table(
-        table,
-        _local(temporary),
-        filesystem=_DISK,
-        compression=dict.fromkeys(images.column_names, "zstd") | {"crop": "zstd"},
-        use_dictionary=["split", "role", "place_id", "utm_zone", "source"],
-        write_page_checksum=True,
-    )
-
-
-def _split_and_role(part: str) -> tuple[str, str]:
-    split, _, role = part.partition("-")
-    return split, role
-
-
-def _metadata(shard: Shard) -> tuple[dict[str, str | int], list[tuple[str, str]]]:
-    try:
-        metadata = pq.read_schema(_local(shard.file), filesystem=_DISK).metadata
-        skipped = [(path, why) for path, why in json.loads(metadata[_SKIPPED])]
-        return json.loads(metadata[_IDENTITY]), skipped
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(shard) from error
-
-
-def _read(shard: Shard, columns: Sequence[str]) -> pa.Table:
-    try:
-        table = pq.read_table(
-            _local(shard.file), columns=columns, filesystem=_DISK, page_checksum_verification=True
-        )
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(shard) from error
-    return table
-
-
-def _local(file: Path) -> str:
-    return str(file.absolute())  # pyarrow takes the relative "run:1/x" for an address
-
-
 def _first_crops(table: pa.Table) -> pa.Table:
     return table.filter(pc.equal(table["crop"], 0)).drop_columns(["crop"])
-
-
-def _damaged(shard: Shard) -> UserError:
-    return UserError(
-        f"{shard.file}: is damaged; delete this file and {_AGAIN}, which describes its images anew"
-    )

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from vgray.errors import UserError
 from vgray.retrieval.crops import Crops
-from vgray.retrieval.descriptors import Descriptors, part_name
+from vgray.retrieval.description import part_name
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.pca import MAX_IMAGES, Projected, fit_pca
 from vgray.retrieval.slices import Slicing, slice_queries
 from vgray.retrieval.sources import Source

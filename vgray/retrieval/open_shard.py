@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vgray.retrieval.descriptors import Described, Description, Shard, write_table
+from vgray.retrieval.description import Description
+from vgray.retrieval.shards import Described, Shard, write_table
 
 
 class OpenShard:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from vgray.errors import UserError
 from vgray.retrieval.crops import mean_of_crops
-from vgray.retrieval.descriptors import Described, UnknownPartError
+from vgray.retrieval.descriptors import UnknownPartError
 from vgray.retrieval.library import faiss_with
 from vgray.retrieval.search import rows_of_a_block
+from vgray.retrieval.shards import Described
 from vgray.retrieval.sources import Source
 from vgray.retrieval.vectors import unit
 

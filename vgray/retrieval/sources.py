@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vgray.retrieval.descriptors import Described
+from vgray.retrieval.shards import Described
 
 
 class Source(Protocol):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from vgray.errors import UserError
 from vgray.places import require_one_zone
 from vgray.retrieval.crops import Crops, rank_crops
-from vgray.retrieval.descriptors import Described
 from vgray.retrieval.search import nearest_in_blocks, rows_of_a_block
+from vgray.retrieval.shards import Described
 from vgray.retrieval.sources import Source
 
 _DATABASE = ("path", "split", "east_m", "north_m", "utm_zone")

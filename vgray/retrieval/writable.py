@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,32 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from vgray.errors import UserError
-from vgray.retrieval.descriptors import (
+from vgray.retrieval.description import (
     FILE,
     NUM_CROPS,
     Description,
-    Shard,
     is_query_part,
     read_description,
 )
+from vgray.retrieval.shards import Shard
 
 LOCK = ".lock"
 _ROW_BYTES = 400  # of an image's other columns, uncompressed
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def local_folder(folder: Path) -> Path:
-    """Return the absolute path of a folder that a person named.
-
-    Raises:
-        UserError: it is an address, such as ``s3://bucket/folder``, where nothing is written.
-    """
-    if re.match(r"[A-Za-z][\w+.-]+:/", str(folder)):  # a Path keeps one slash of two
-        raise UserError(
-            f"--out {folder}: descriptors are written to a folder of this machine, not to an "
-            "address; give a path"
-        )
-    return folder.expanduser().absolute()
 
 
 def require_ours(folder: Path) -> None:

@@ -19,22 +19,13 @@ from numpy.typing import NDArray
 
 from vgray.errors import UserError
 from vgray.provenance import write_skipped
-from vgray.retrieval.descriptors import (
-    FILE,
-    Described,
-    Description,
-    Descriptors,
-    Shard,
-    identity_of,
-    read_description,
-    shards,
-    skipped_of,
-)
+from vgray.retrieval.description import FILE, Description, read_description
+from vgray.retrieval.descriptors import Descriptors
 from vgray.retrieval.open_shard import OpenShard
+from vgray.retrieval.shards import Described, Shard, identity_of, shards, skipped_of
 from vgray.retrieval.writable import (
     flush,
     joined,
-    local_folder,
     lock,
     require_ours,
     require_space,
@@ -75,19 +66,19 @@ class Writer:
         images: Mapping[str, pa.Table],
         left_out: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self.folder = local_folder(folder)
+        self.folder = folder
         self._images = images
         self._left_out = left_out
         self._unrecorded = description.extractions
         self._open: dict[str, OpenShard] = {}
         self._finished: set[str] = set()
         self._empty: dict[str, dict[str, OpenShard]] = {}
-        require_ours(self.folder)
+        require_ours(folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(self.folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = lock(folder)
         except OSError as error:
-            raise unwritable(self.folder, error, description, []) from error
+            raise unwritable(folder, error, description, []) from error
         try:
             self._begin(description)
         except BaseException:
