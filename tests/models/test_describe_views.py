@@ -91,13 +91,13 @@ def test_large_images_go_through_the_network_a_few_at_a_time() -> None:
     network = build()
     sizes = []
     network.backbone.register_forward_pre_hook(lambda _, given: sizes.append(tuple(given[0].shape)))
-    images = smooth(5, 48 * 6, 64 * 5)
+    images = smooth(5, 48 * 3, 64 * 2)
     together = network.describe_views(images)
     assert [size[0] for size in sizes] == [2, 2, 1]
     torch.testing.assert_close(network.describe_views(images[3:]), together[3:])
     sizes.clear()
-    network.describe_views(smooth(65, 33, 32))
-    assert [size[0] for size in sizes] == [64, 1]
+    network.describe_views(smooth(17, 33, 32))
+    assert [size[0] for size in sizes] == [16, 1]
     assert network.describe_views(images[:0]).shape == (0, network.dimension)
 
 

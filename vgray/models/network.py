@@ -27,7 +27,9 @@ from vgray.recipe import Recipe
 from vgray.recipe.fit import IMAGE_SIDES, scaled_size
 from vgray.recipe.networks import MultiScale, ScaleConcatenation
 
-_BLOCK = 64  # images described at once: enough for a GPU, little memory
+# Images described at once: enough for a GPU, little memory. A CPU's caches hold few: ResNet-18 at
+# 224 px described a tenth more images a second in blocks of 16 than of 64, on each of two cores.
+_GPU_BLOCK, _CPU_BLOCK = 64, 16
 
 
 class Network(nn.Module):
@@ -103,6 +105,10 @@ class Network(nn.Module):
             self.dimension *= len(recipe.multi_scale.scales)
 
     @property
+    def _block(self) -> int:
+        return _CPU_BLOCK if self.device.type == "cpu" else _GPU_BLOCK
+
+    @property
     def device(self) -> torch.device:
         """Where its parameters are."""
         return self._scale.device
@@ -172,13 +178,15 @@ class Network(nn.Module):
                 descriptors = self.projection(descriptors)
         return functional.normalize(descriptors.float(), dim=1)
 
-    def describe(self, images: Photo | Sequence[Photo] | Tensor, *, block: int = _BLOCK) -> Tensor:
+    def describe(
+        self, images: Photo | Sequence[Photo] | Tensor, *, block: int | None = None
+    ) -> Tensor:
         """Describe photographs of any size; they are squashed to the recipe's ``image_size``.
 
         Args:
             images: a photograph (a path or a PIL image), a sequence of them, or a uint8 tensor
                 (B, 3, H, W).
-            block: how many go through the network at once.
+            block: how many go through the network at once; unless given, what suits the device.
 
         Returns:
             Descriptors (B, D), L2-normalised, float32, on the CPU. B is 1 for one photograph.
@@ -188,6 +196,7 @@ class Network(nn.Module):
             ValueError: a tensor has another shape or type.
         """
         size_px = self.recipe.image_size
+        block = block or self._block
         if isinstance(images, Tensor):
             _require_pixels(images)
             blocks = _split(images, block)
@@ -219,7 +228,8 @@ class Network(nn.Module):
         height, width = size_px = (pixels.shape[2], pixels.shape[3])
         own = self.recipe.image_size
         # Larger images need more memory each, so fewer go through the network at once.
-        block = max(1, min(_BLOCK, _BLOCK * math.prod(own) // max(1, height * width)))
+        most = self._block
+        block = max(1, min(most, most * math.prod(own) // max(1, height * width)))
         try:
             if size_px != own and min(size_px) < IMAGE_SIDES.start:
                 raise ValueError(f"expected {IMAGE_SIDES.start} pixels at least on either side")
